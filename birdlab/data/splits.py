@@ -1,0 +1,169 @@
+"""Splits by recording: whole groups only, the same for the same seed, and checked for leaks.
+
+All draws sort by a hash of (seed, name), so they don't depend on the order in which files are found.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+
+from birdlab.data.source import SPLITS, Sample, Source, Split
+from birdlab.errors import BirdlabError
+
+
+def recording_id(stem: str) -> str:
+    """The recording a file belongs to, from its name without suffix.
+
+    Examples:
+        >>> recording_id("XC41136_left"), recording_id("XC118395_-_Fairy_Gerygone")
+        ('XC41136', 'XC118395')
+        >>> recording_id("dawn_right"), recording_id("dawn")
+        ('dawn', 'dawn')
+    """
+    xeno_canto = re.search(r"(?<![A-Za-z0-9])XC\d+", stem)
+    if xeno_canto:
+        return xeno_canto.group()
+    return re.sub(r"_(left|right)$", "", stem, flags=re.IGNORECASE)
+
+
+def split_groups(groups: Sequence[str], fractions: tuple[float, float, float], seed: int) -> dict[str, Split]:
+    """Draws the split of every group.
+
+    Args:
+        groups: the group of each sample, so a group counts as often as it occurs.
+        fractions: shares of train, val and test, counted in samples; they add up to 1.
+        seed: of the draw.
+
+    Returns:
+        The split of each group. A split's size exceeds its share by less than one group of the largest size.
+        A split with a share above 0 is not empty if there are at least as many groups as such splits.
+
+    Raises:
+        BirdlabError: if the fractions are negative or don't add up to 1.
+    """
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise BirdlabError(
+            f"data.fractions is {tuple(fractions)}: give three shares (train, val, test), none below 0, "
+            "that add up to 1, e.g. (0.7, 0.15, 0.15)."
+        )
+    return {group: SPLITS[part] for group, part in _partition(groups, fractions, seed).items()}
+
+
+def assign(
+    samples: Sequence[Sample], fractions: tuple[float, float, float], seed: int
+) -> dict[Split, list[Sample]]:
+    """Splits samples by their group; see `split_groups`."""
+    split_of = split_groups([sample.group for sample in samples], fractions, seed)
+    splits: dict[Split, list[Sample]] = {split: [] for split in SPLITS}
+    for sample in samples:
+        splits[split_of[sample.group]].append(sample)
+    return splits
+
+
+def fold(splits: dict[Split, list[Sample]], folds: int, fold: int, seed: int) -> dict[Split, list[Sample]]:
+    """Splits train and val anew for grouped cross-validation; test stays as it is.
+
+    Args:
+        splits: the samples of each split.
+        folds: how many parts of near equal size the groups of train and val are divided into.
+        fold: the part that validates, from 0; over all folds each group validates once.
+        seed: of the draw; the parts don't depend on ``fold``.
+
+    Raises:
+        BirdlabError: if there are fewer than 2 folds, fewer groups than folds, or no fold of that number.
+    """
+    samples = [*splits["train"], *splits["val"]]
+    groups = [sample.group for sample in samples]
+    if folds < 2:
+        raise BirdlabError(f"data.folds={folds}: cross-validation needs at least 2 folds (null for none).")
+    if not 0 <= fold < folds:
+        raise BirdlabError(f"data.fold={fold}: with data.folds={folds} it runs from 0 to {folds - 1}.")
+    if folds > len(set(groups)):
+        raise BirdlabError(
+            f"data.folds={folds}: training and validation data hold only {len(set(groups))} separate "
+            "recordings; set data.folds to that at most."
+        )
+    part_of = _partition(groups, [1 / folds] * folds, seed)
+    return {
+        "train": [sample for sample in samples if part_of[sample.group] != fold],
+        "val": [sample for sample in samples if part_of[sample.group] == fold],
+        "test": list(splits["test"]),
+    }
+
+
+def finish(splits: dict[Split, list[Sample]], source: Source) -> dict[Split, list[Sample]]:
+    """What every source does last: folds, checks and caps its splits.
+
+    A cap keeps a draw by ``source.seed`` and not the first samples, since a sorted folder begins with one
+    recordist or one visit. The samples of a smaller cap are among those of a larger one. Each split comes out
+    in order of id.
+
+    Raises:
+        BirdlabError: for a fold that can't be, a cap below 1, an id that occurs twice, or a leak.
+    """
+    if source.folds is not None:
+        splits = fold(splits, source.folds, source.fold, source.seed)
+    check_no_leaks(splits)
+    repeated = [id for id, n in Counter(s.id for split in SPLITS for s in splits[split]).items() if n > 1]
+    if repeated:
+        raise BirdlabError(
+            f"{len(repeated)} sample ids occur twice, e.g. {min(repeated)!r}: give every file its own name."
+        )
+    caps = {"train": source.n_train, "val": source.n_val, "test": source.n_test}
+    return {
+        split: sorted(_capped(splits[split], split, caps[split], source.seed), key=_id) for split in SPLITS
+    }
+
+
+def check_no_leaks(splits: dict[Split, list[Sample]]) -> None:
+    """Makes sure that no group stands in two splits.
+
+    Raises:
+        BirdlabError: naming a group and the two splits that hold it.
+    """
+    for one, other in combinations(SPLITS, 2):
+        shared = {s.group for s in splits[one]} & {s.group for s in splits[other]}
+        if shared:
+            group = min(shared)
+            ids = [min(s.id for s in splits[split] if s.group == group) for split in (one, other)]
+            raise BirdlabError(
+                f"recording {group!r} stands in {one} (sample {ids[0]!r}) and {other} (sample {ids[1]!r}), "
+                f"as do {len(shared) - 1} more: scores would be too good. Move each recording into one split."
+            )
+
+
+def _capped(samples: Sequence[Sample], split: Split, cap: int | None, seed: int) -> Sequence[Sample]:
+    if cap is None:
+        return samples
+    if cap < 1:
+        raise BirdlabError(f"data.n_{split}={cap}: give at least 1, or null for all.")
+    return sorted(samples, key=lambda sample: _draw(seed, sample.id))[:cap]
+
+
+def _partition(groups: Sequence[str], shares: Sequence[float], seed: int) -> dict[str, int]:
+    """Groups to parts: the largest first (among equals by lot), each to the part that lacks the most."""
+    sizes = Counter(groups)
+    lacking = [share * len(groups) for share in shares]
+    parts: dict[str, int] = {}
+    for group in sorted(sizes, key=lambda group: (-sizes[group], _draw(seed, group))):
+        part = max(range(len(shares)), key=lacking.__getitem__)
+        parts[group] = part
+        lacking[part] -= sizes[group]
+
+    # Few groups: a small share gets nothing above, but a split that was asked for must not be empty.
+    for part, share in enumerate(shares):
+        count = Counter(parts.values())
+        spare = [group for group, holder in parts.items() if count[holder] > 1]
+        if share > 0 and count[part] == 0 and spare:
+            parts[min(spare, key=lambda group: (sizes[group], _draw(seed, group)))] = part
+    return parts
+
+
+def _draw(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+
+
+def _id(sample: Sample) -> str:
+    return sample.id

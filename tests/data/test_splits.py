@@ -1,0 +1,165 @@
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from birdlab.data.source import SPLITS, Image, Mask, Sample, Source, Split
+from birdlab.data.splits import assign, check_no_leaks, finish, fold, recording_id, split_groups
+from birdlab.errors import BirdlabError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nothing(Source):
+    """A source of which only the settings matter."""
+
+    def splits(self) -> dict[Split, list[Sample]]:
+        raise NotImplementedError
+
+    def read(self, sample: Sample) -> tuple[Image, Mask]:
+        raise NotImplementedError
+
+
+def samples(groups: list[str]) -> list[Sample]:
+    return [Sample(id=f"{group}@{index}", group=group) for index, group in enumerate(groups)]
+
+
+def ids(splits: dict[Split, list[Sample]]) -> dict[Split, set[str]]:
+    return {split: {sample.id for sample in splits[split]} for split in SPLITS}
+
+
+many_groups = st.lists(st.integers(1, 9), min_size=1, max_size=40).map(
+    lambda sizes: [f"r{number}" for number, size in enumerate(sizes) for _ in range(size)]
+)
+fractions = st.tuples(st.integers(0, 10), st.integers(0, 10), st.integers(0, 10)).filter(any)
+shares = fractions.map(lambda parts: tuple(part / sum(parts) for part in parts))
+seeds = st.integers(0, 2**32)
+
+
+@given(groups=many_groups, fractions=shares, seed=seeds)
+def test_sizes_keep_to_the_fractions_within_one_group(groups, fractions, seed):
+    splits = assign(samples(groups), fractions, seed)
+    largest = max(Counter(groups).values())
+    wanted = sum(fraction > 0 for fraction in fractions)
+    assert sum(len(splits[split]) for split in SPLITS) == len(groups)
+    check_no_leaks(splits)
+    for split, fraction in zip(SPLITS, fractions, strict=True):
+        if fraction == 0:
+            assert not splits[split]
+        if fraction > 0 and len(set(groups)) >= wanted:
+            assert splits[split]
+        assert len(splits[split]) <= fraction * len(groups) + largest
+
+
+@given(groups=many_groups, fractions=shares, seed=seeds, data=st.data())
+def test_the_order_of_the_samples_does_not_matter(groups, fractions, seed, data):
+    shuffled = data.draw(st.permutations(samples(groups)))
+    assert ids(assign(samples(groups), fractions, seed)) == ids(assign(shuffled, fractions, seed))
+
+
+def test_equal_groups_are_split_exactly_and_by_lot():
+    groups = [f"r{number}" for number in range(20)]
+    one, other = (split_groups(groups, (0.7, 0.2, 0.1), seed) for seed in (0, 1))
+    assert Counter(one.values()) == Counter(other.values()) == {"train": 14, "val": 4, "test": 2}
+    assert one != other
+
+
+def test_three_recordings_give_three_splits():
+    assert sorted(split_groups(["a", "b", "c"], (0.98, 0.01, 0.01), 0).values()) == ["test", "train", "val"]
+
+
+def test_two_recordings_cannot_give_three_splits():
+    assert len(set(split_groups(["a", "b"], (0.6, 0.3, 0.1), 0).values())) == 2
+
+
+@pytest.mark.parametrize("fractions", [(0.5, 0.2, 0.2), (1.2, -0.1, -0.1), (1.0, 0.0)])
+def test_fractions_that_are_none(fractions):
+    with pytest.raises(BirdlabError, match="add up to 1"):
+        split_groups(["a"], fractions, 0)
+
+
+@given(groups=many_groups, folds=st.integers(2, 6), seed=seeds)
+def test_over_all_folds_each_sample_validates_once(groups, folds, seed):
+    given = samples(groups)
+    splits: dict[Split, list[Sample]] = {"train": given[::2], "val": given[1::2], "test": samples(["t", "t"])}
+    if len(set(groups)) < folds:
+        with pytest.raises(BirdlabError, match="separate recordings"):
+            fold(splits, folds, 0, seed)
+        return
+    rounds = [fold(splits, folds, number, seed) for number in range(folds)]
+    validated = Counter(sample.id for splits in rounds for sample in splits["val"])
+    assert validated == Counter(sample.id for sample in given)
+    for folded in rounds:
+        check_no_leaks(folded)
+        assert folded["val"]
+        assert len(folded["train"]) + len(folded["val"]) == len(given)
+        assert folded["test"] == splits["test"]
+
+
+@pytest.mark.parametrize(
+    ("folds", "number", "message"), [(1, 0, "at least 2"), (5, 5, "0 to 4"), (5, -1, "0 to 4")]
+)
+def test_folds_that_cannot_be(folds, number, message):
+    splits: dict[Split, list[Sample]] = {"train": samples(list("abcdef")), "val": [], "test": []}
+    with pytest.raises(BirdlabError, match=message):
+        fold(splits, folds, number, 0)
+
+
+def test_finish_folds_only_when_asked():
+    splits: dict[Split, list[Sample]] = {"train": samples(list("abcd")), "val": samples(["e"]), "test": []}
+    assert ids(finish(splits, Nothing())) == ids(splits)
+    folded = finish(splits, Nothing(folds=5, fold=2))
+    assert len(folded["val"]) == 1
+    assert folded == {**fold(splits, 5, 2, 0), "train": sorted(folded["train"], key=lambda sample: sample.id)}
+
+
+def test_caps_are_nested_draws():
+    splits: dict[Split, list[Sample]] = {
+        "train": samples([f"r{n:02}" for n in range(50)]),
+        "val": [],
+        "test": [],
+    }
+    small, large = (ids(finish(splits, Nothing(n_train=n)))["train"] for n in (10, 20))
+    assert small < large
+    assert len(small) == 10
+    assert len(large) == 20
+    assert large != {sample.id for sample in splits["train"][:20]}
+    backwards: dict[Split, list[Sample]] = {**splits, "train": splits["train"][::-1]}
+    assert finish(backwards, Nothing(n_train=10)) == finish(splits, Nothing(n_train=10))
+
+
+def test_a_cap_above_the_number_takes_all_and_one_below_1_is_refused():
+    splits: dict[Split, list[Sample]] = {"train": [], "val": samples(["a", "b"]), "test": []}
+    assert len(finish(splits, Nothing(n_val=9))["val"]) == 2
+    with pytest.raises(BirdlabError, match=r"data\.n_val=0"):
+        finish(splits, Nothing(n_val=0))
+
+
+def test_a_leak_names_the_recording_and_both_splits():
+    splits: dict[Split, list[Sample]] = {"train": samples(["a", "b"]), "val": [], "test": samples(["c", "b"])}
+    with pytest.raises(BirdlabError, match=r"'b' stands in train \(sample 'b@1'\) and test \(sample 'b@1'\)"):
+        finish(splits, Nothing())
+
+
+def test_an_id_that_occurs_twice_is_named():
+    twice = [Sample(id="same", group="a"), Sample(id="same", group="a")]
+    with pytest.raises(BirdlabError, match="'same'"):
+        finish({"train": twice, "val": [], "test": []}, Nothing())
+
+
+@pytest.mark.parametrize(
+    ("stem", "recording"),
+    [
+        ("XC41136", "XC41136"),
+        ("XC41136_left", "XC41136"),
+        ("XC41136_RIGHT", "XC41136"),
+        ("XC118395_-_Fairy_Gerygone", "XC118395"),
+        ("Turdus_XC12 (1)", "XC12"),
+        ("site_left", "site"),
+        ("leftover", "leftover"),
+        ("AXC12", "AXC12"),
+    ],
+)
+def test_recording_id(stem, recording):
+    assert recording_id(stem) == recording
