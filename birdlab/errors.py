@@ -1,5 +1,9 @@
 """The one exception for mistakes a user can mend: bad files, bad settings, occupied folders."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class BirdlabError(ValueError):
     """Something in the user's files or settings is wrong.
@@ -7,3 +11,13 @@ class BirdlabError(ValueError):
     The message names the file or key, says what was found, and gives the way out. Commands print it in
     one paragraph without a traceback and exit with status 2.
     """
+
+
+@contextmanager
+def command() -> Iterator[None]:
+    """Around a command's body: the user's mistakes end it with their message and status 2."""
+    try:
+        yield
+    except BirdlabError as error:
+        print(f"birdlab: {error}", file=sys.stderr)
+        sys.exit(2)

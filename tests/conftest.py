@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from birdlab.data.png import write_image
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +17,20 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real recordings: {folder} is absent (set BIRDLAB_REAL_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight, four and four small pictures in the layout of BirdSoundsDenoising, each with a bright call."""
+    root = tmp_path_factory.mktemp("tiny_pairs")
+    draw = np.random.default_rng(0)
+    for split, count in {"Training": 8, "Valid": 4, "Test": 4}.items():
+        for number in range(count):
+            image = draw.integers(0, 60, (64, 48), dtype=np.uint8)
+            mask = np.zeros_like(image)
+            row, column = draw.integers(4, 40, 2)
+            mask[row : row + 16, column : column + 8] = 255
+            image[mask > 0] += 150
+            write_image(root / split / "Images" / f"{split}{number}.png", image)
+            write_image(root / split / "Masks" / f"{split}{number}.png", mask)
+    return root

@@ -1,0 +1,1 @@
+"""What happens beside training: looking after the loss, pictures, progress."""

@@ -1,0 +1,6 @@
+"""The tasks: LightningModules on one small base."""
+
+from birdlab.tasks.base import Task
+from birdlab.tasks.segmentation import SegmentationTask
+
+__all__ = ["SegmentationTask", "Task"]

@@ -1,0 +1,40 @@
+# The first run of any target makes .venv; nothing is installed outside it.
+PYTHON ?= python3
+BIN := .venv/bin
+STUDY ?= focal_tversky
+
+.PHONY: demo test test-slow lint studies benchmark clean
+
+demo: .venv/installed  ## train, test and draw the focal_tversky study on a little synthetic data
+	$(BIN)/python -m birdlab.train +experiment=$(STUDY) scale=demo trainer=cpu
+
+test: .venv/dev  ## the fast tests
+	$(BIN)/python -m pytest -m "not slow" -n 2
+
+test-slow: .venv/dev  ## whole trainings, and the real recordings where they are
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+studies: .venv/installed  ## the committed full-scale studies; hours
+	$(BIN)/python -m birdlab.train -m +experiment=focal_tversky seed=0,1,2
+
+benchmark: .venv/dev
+	$(BIN)/python experiments/training_speed/training_step.py
+	$(BIN)/python experiments/training_speed/data_loading.py
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+
+.venv/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@

@@ -1,0 +1,22 @@
+"""The ``birdlab`` command: the same verbs as ``python -m birdlab.VERB``."""
+
+import runpy
+import sys
+
+VERBS = {
+    "train": "train, test and write a run directory: birdlab train +experiment=focal_tversky",
+    "evaluate": "score a finished run on any split or data set: birdlab evaluate RUN",
+    "preview": "draw what a network will be fed: birdlab preview +experiment=focal_tversky",
+}
+
+
+def main() -> None:
+    """Hand the command line to the module of its verb."""
+    verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if verb in {"-h", "--help"}:
+        print("usage: birdlab VERB ...\n\n" + "\n".join(f"  {name:10}{text}" for name, text in VERBS.items()))
+    elif verb not in VERBS:
+        sys.exit(f"birdlab: there is no verb {verb!r}; there are {', '.join(VERBS)}.")
+    else:
+        sys.argv = [f"birdlab {verb}", *sys.argv[2:]]
+        runpy.run_module(f"birdlab.{verb}", run_name="__main__")

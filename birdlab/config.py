@@ -1,0 +1,259 @@
+"""The configs in conf/: where they lie, composing them, and the mistakes found before any time is spent."""
+
+import difflib
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.utils import get_object
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from birdlab.errors import BirdlabError
+
+_PACKAGE = Path(__file__).parent
+CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+"""Installed, the configs lie inside the package; in a checkout beside it."""
+
+_INSTANTIATE_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+_NAMED_BY_USERS = {"callbacks", "logger"}  # their children are named as one likes
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """The config that ``birdlab.train`` would run with, given the same words on its command line.
+
+    Raises:
+        BirdlabError: for unknown keys and choices, missing mandatory values and what `check` refuses.
+    """
+    cfg = compose_unchecked(overrides)
+    check(cfg)
+    return cfg
+
+
+def compose_unchecked(overrides: Sequence[str]) -> DictConfig:
+    """As `compose`, for a caller who fills in mandatory values afterwards."""
+    check_overrides(overrides)
+    register_resolvers()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        try:
+            return hydra_compose(config_name="train", overrides=list(overrides))
+        except HydraException as error:
+            raise BirdlabError(str(error)) from error
+
+
+def check_overrides(overrides: Sequence[str]) -> None:
+    """Refuse a misspelt key on the command line and name the nearest one that exists.
+
+    Keys added with ``+`` are left to `check`, which sees what they were added to.
+    """
+    for word in overrides:
+        if word.startswith(("-", "+", "~")) or "=" not in word:
+            continue
+        key = word.split("=", 1)[0].split("@", 1)[0]
+        if key.startswith("hydra") or key in shipped_keys() or key in groups():
+            continue
+        raise BirdlabError(f"There is no key {key!r}{_nearest(key, shipped_keys() | groups())}.")
+
+
+def check(cfg: DictConfig) -> None:
+    """What spans keys, and keys that no shipped config and no constructor knows.
+
+    Raises:
+        BirdlabError: says what was given, what is allowed and which key to set.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise BirdlabError(f"{missing[0]} has no value. Set it on the command line: {missing[0]}=...")
+    for key in _unknown_keys(OmegaConf.to_container(cfg, resolve=False)):
+        raise BirdlabError(f"There is no key {key!r}{_nearest(key, shipped_keys())}.")
+    try:
+        OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise BirdlabError(f"{error.full_key}: {error.msg}") from error
+    _check_choice(cfg, "monitor.mode", ["min", "max"])
+    _check_choice(cfg, "memory_format", ["auto", "contiguous", "channels_last"])
+    for key in ("loader.batch_size", "epochs"):
+        value = OmegaConf.select(cfg, key)
+        if not isinstance(value, int) or value < 1:
+            raise BirdlabError(f"{key}={value}, but it must be a whole number, at least 1.")
+
+
+def check_monitor(cfg: DictConfig, logged: Mapping[str, str]) -> None:
+    """Every metric that is monitored is one that the task logs, and "best" means the right end of it.
+
+    Args:
+        cfg: the composed config.
+        logged: the task's metrics by name, each with the mode (``min`` or ``max``) that is better.
+    """
+    monitors = [("monitor.metric", cfg.monitor.metric, "monitor.mode", cfg.monitor.mode)]
+    scheduler = cfg.scheduler
+    if scheduler and scheduler.get("monitor"):
+        monitors.append(
+            (
+                "scheduler.monitor",
+                scheduler.monitor,
+                "scheduler.scheduler.mode",
+                scheduler.scheduler.get("mode"),
+            )
+        )
+    for name, callback in cfg.callbacks.items():
+        if callback and callback.get("monitor"):
+            monitors.append(
+                (
+                    f"callbacks.{name}.monitor",
+                    callback.monitor,
+                    f"callbacks.{name}.mode",
+                    callback.get("mode"),
+                )
+            )
+    for key, metric, mode_key, mode in monitors:
+        if metric not in logged:
+            raise BirdlabError(f"{key}={metric} is not logged{_nearest(metric, logged)}.")
+        if mode != logged[metric]:
+            raise BirdlabError(f"{mode_key}={mode}, but of {metric} the {logged[metric]} is best.")
+
+
+def check_trusted(cfg: DictConfig) -> None:
+    """Refuse a config from elsewhere that would build or look up what birdlab does not ship.
+
+    Raises:
+        BirdlabError: names the key and the target, and the way out.
+    """
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    for key, value in _leaves(plain):
+        name = key.rsplit(".", 1)[-1]
+        if name == "_target_" and value not in shipped_targets():
+            raise BirdlabError(
+                f"{key}={value}: this config builds what birdlab doesn't ship, which could run any program. "
+                "If you know where it comes from and trust it, add --trust."
+            )
+        if isinstance(value, str) and "${" in value:
+            raise BirdlabError(
+                f"{key}={value}: a run's config holds plain values, and this one would look something up on "
+                "your machine. If you know where it comes from and trust it, add --trust."
+            )
+
+
+@cache
+def groups() -> frozenset[str]:
+    """Names of the config groups, e.g. ``data`` and ``model``."""
+    return frozenset(folder.name for folder in CONF.iterdir() if folder.is_dir())
+
+
+@cache
+def shipped_keys() -> frozenset[str]:
+    """Every dotted key that some shipped config has, wherever it is packaged to."""
+    keys = set()
+    for file in sorted(CONF.rglob("*.yaml")):
+        text = file.read_text(encoding="utf-8")
+        content = yaml.safe_load(text) or {}
+        group = file.parent.relative_to(CONF).as_posix()
+        prefix = "" if group == "." or "@package _global_" in text else f"{group}."
+        for key in _keys(content):
+            if key.split(".")[0] not in {"defaults", "hydra"}:
+                keys.add(prefix + key)
+        if prefix:
+            keys.add(group)
+    return frozenset(keys)
+
+
+@cache
+def shipped_targets() -> frozenset[str]:
+    """Everything that the shipped configs instantiate."""
+    targets = set()
+    for file in CONF.rglob("*.yaml"):
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        targets |= {value for key, value in _leaves(content) if key.rsplit(".", 1)[-1] == "_target_"}
+    return frozenset(targets)
+
+
+def register_resolvers() -> None:
+    """Make the names of run directories available to conf/train.yaml."""
+    OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)
+    OmegaConf.register_new_resolver("job_name", _job_name, replace=True)
+
+
+def _run_directory(resume: str | None, name: str, overrides: ListConfig) -> str:
+    if resume is not None:
+        return resume
+    parent = Path("outputs") / name
+    taken = [int(found[1]) for path in parent.glob("*") if (found := re.match(r"(\d+)_", path.name))]
+    return str(parent / _job_name(max(taken, default=-1) + 1, overrides))
+
+
+def _job_name(number: int | str, overrides: Sequence[str]) -> str:
+    """``003_adam_lr-0.01_seed-0``: the job's number and what differs from the study's defaults."""
+    words = []
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key in {"experiment", "sweep", "resume", "logger", "name"} or "/" in value or "\\" in value:
+            continue
+        words.append(value if key in groups() else f"{key.rsplit('.', 1)[-1]}-{value}")
+    if not any(word.startswith("seed-") for word in words):
+        words.append("seed-0")
+    name = "_".join(re.sub(r"[^A-Za-z0-9._-]+", "-", word).strip("-") for word in words)
+    return f"{int(number):03d}_{name}"[:120]
+
+
+def _check_choice(cfg: DictConfig, key: str, allowed: list[str]) -> None:
+    value = OmegaConf.select(cfg, key)
+    if value not in allowed:
+        raise BirdlabError(f"{key}={value}, but it must be one of {', '.join(allowed)}.")
+
+
+def _unknown_keys(node: Any, path: str = "", free: bool = False) -> Iterator[str]:
+    """Keys that no shipped config has and no constructor takes; ``free`` nodes are named as one likes."""
+    target = node.get("_target_")
+    accepted = _parameters(target) if isinstance(target, str) else frozenset()
+    for key, value in node.items():
+        full = f"{path}.{key}" if path else str(key)
+        known = (
+            free or full in shipped_keys() or key in _INSTANTIATE_KEYS or not accepted.isdisjoint({key, "**"})
+        )
+        if not known:
+            yield full
+        elif isinstance(value, dict):
+            # A mapping that is an argument, such as data.size or loss.losses, is checked by its constructor.
+            argument = target is not None and "_target_" not in value
+            yield from _unknown_keys(value, full, free=argument or full in _NAMED_BY_USERS)
+
+
+@cache
+def _parameters(target: str) -> frozenset[str]:
+    try:
+        parameters = inspect.signature(get_object(target)).parameters
+    except (ImportError, ValueError, AttributeError) as error:
+        raise BirdlabError(f"_target_={target} cannot be imported: {error}") from error
+    return frozenset("**" if p.kind is p.VAR_KEYWORD else name for name, p in parameters.items())
+
+
+def _nearest(key: str, known: Mapping[str, Any] | frozenset[str]) -> str:
+    """``; did you mean a, b or c?``, or nothing where nothing is near."""
+    names = sorted(str(name) for name in known if not str(name).rsplit(".", 1)[-1].startswith("_"))
+    near = difflib.get_close_matches(key, names, n=3, cutoff=0.6)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict | list):
+        items = node.items() if isinstance(node, dict) else enumerate(node)
+        for key, value in items:
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node

@@ -1,0 +1,231 @@
+"""``python -m birdlab.evaluate RUN``: score a finished run on any split or data set, beside what needs no training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from lightning import Trainer
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from birdlab import config
+from birdlab.baselines import EnergyThreshold, hand_coarsened, through_network_size
+from birdlab.build import build_data, build_task, build_trainer
+from birdlab.data import SegmentationData
+from birdlab.data.source import SPLITS, Split
+from birdlab.errors import BirdlabError, command
+from birdlab.files import write_text
+from birdlab.metrics import SegmentationScores
+from birdlab.run import Run
+from birdlab.tasks import SegmentationTask
+from birdlab.tasks.segmentation import foreground, to_native
+
+Scores = dict[str, float]
+
+SHOWN = {
+    "iou": "IoU",
+    "iou_pooled": "pooled IoU",
+    "iou_two_class": "two-class IoU",
+    "dice": "Dice",
+    "precision": "precision",
+    "recall": "recall",
+    "accuracy": "accuracy",
+    "over_segmentation": "over-seg.",
+    "under_segmentation": "under-seg.",
+}
+"""Columns of the printed table."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a network and of what it must be compared with, on one split, at native resolution.
+
+    Attributes:
+        network: at a threshold of .5.
+        network_tuned: at the threshold that the run's validation data chose.
+        references: by name, each at its own validation-tuned threshold where it has one.
+        threshold: of ``network_tuned``.
+    """
+
+    split: Split
+    network: Scores
+    network_tuned: Scores
+    references: Mapping[str, Scores]
+    threshold: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as in ``metrics.json``."""
+        return {
+            "threshold": self.threshold,
+            self.split: self.network,
+            f"{self.split}_tuned": self.network_tuned,
+            "references": dict(self.references),
+        }
+
+    def table(self) -> Table:
+        table = Table(title=f"Scores on the {self.split} split, at the resolution of the masks")
+        table.add_column("")
+        for heading in SHOWN.values():
+            table.add_column(heading, justify="right")
+        rows = {
+            "network, threshold .50": self.network,
+            f"network, threshold {self.threshold:.2f} from validation".replace("0.", "."): self.network_tuned,
+        }
+        for name, scores in (rows | dict(self.references)).items():
+            table.add_row(name, *(f"{scores[key]:.3f}" for key in SHOWN))
+        return table
+
+
+def evaluate(
+    task: SegmentationTask, data: SegmentationData, trainer: Trainer, split: Split = "test"
+) -> Evaluation:
+    """Score the network as it stands, and the references, on one split."""
+    data.tested = split
+    trainer.test(task, datamodule=data, verbose=False)
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return Evaluation(
+        split=split,
+        network=_below(logged, "test/"),
+        network_tuned=_below(logged, "test_tuned/"),
+        references=reference_scores(data, split),
+        threshold=float(task.threshold),
+    )
+
+
+def reference_scores(data: SegmentationData, split: Split) -> dict[str, Scores]:
+    """What every network stands beside: nothing, an energy threshold, and the ceilings.
+
+    The energy threshold sees what the network sees, and its threshold is chosen on validation data in the same
+    way; without validation data in this data set it stays at the middle of its scale.
+    """
+    energy = EnergyThreshold()
+    threshold = 0.5
+    if data.splits["val"]:
+        on_validation = SegmentationScores()
+        for batch in data.loader("val"):
+            on_validation.update(foreground(energy(_images(batch))), batch["mask"])
+        threshold = on_validation.best_threshold()
+
+    names = ("energy threshold", "do nothing", "ceiling of resizing", "hand-coarsened truth")
+    scores = {name: SegmentationScores() for name in names}
+    size = data.source.image_size
+    for batch in data.loader(split, native_masks=True):
+        native = batch["native_mask"]
+        scores["energy threshold"].update(to_native(foreground(energy(_images(batch))), native), native)
+        scores["do nothing"].update([_as_logits(torch.zeros_like(mask)) for mask in native], native)
+        scores["ceiling of resizing"].update(
+            [_as_logits(through_network_size(mask, size)) for mask in native], native
+        )
+        scores["hand-coarsened truth"].update([_as_logits(hand_coarsened(mask)) for mask in native], native)
+    return {
+        name: score.scores(threshold if name == "energy threshold" else 0.5) for name, score in scores.items()
+    }
+
+
+def evaluate_run(
+    run: Run, overrides: Mapping[str, Any] | None = None, split: Split = "test", *, trust: bool = False
+) -> Evaluation:
+    """Rebuild a run from its directory and score its best epoch.
+
+    Args:
+        run: the run directory.
+        overrides: a data config to use in place of the run's own.
+        split: which one to score.
+        trust: instantiate what birdlab doesn't ship, too.
+    """
+    cfg = run.config(trust=trust)
+    if overrides is not None:
+        cfg.data = overrides
+    cfg.loader.cache_dir = None  # where the run's author kept the cache says nothing here
+    cfg.callbacks, cfg.logger = {}, {}
+    data, task = build_data(cfg), build_task(cfg)
+    checkpoint = run.checkpoint(run.best)
+    task.load_weights(checkpoint["state_dict"], str(run.best))
+    data.prepare_data()
+    data.setup("test")
+    return evaluate(task, data, build_trainer(cfg, run, logger=False), split)
+
+
+def data_config(run: Run, name: str | None, settings: list[str], *, trust: bool) -> DictConfig | None:
+    """The data config NAME with ``key=value`` settings on top; without NAME the run's own with them.
+
+    Paths may hold anything: values aren't read by Hydra's grammar. Image size and channels stay the run's,
+    since its network was made for them.
+    """
+    if name is None and not settings:
+        return None
+    own = run.config(trust=trust).data
+    chosen = own
+    if name is not None:
+        known = sorted(path.stem for path in (config.CONF / "data").glob("[!_]*.yaml"))
+        if name not in known:
+            raise BirdlabError(f"--data {name}: there is no such data set; there are {', '.join(known)}.")
+        cfg = config.compose_unchecked([f"data={name}"])
+        chosen = cfg.data
+        OmegaConf.set_struct(chosen, True)
+        chosen = OmegaConf.merge(
+            chosen, {key: own[key] for key in ("image_size", "channels", "sample_rate", "sides")}
+        )
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        key = key.removeprefix("data.")
+        if not separator or key not in chosen:
+            raise BirdlabError(
+                f"{setting!r} sets nothing that this data set has. Write KEY=VALUE with one of "
+                f"{', '.join(str(known) for known in chosen if not str(known).startswith('_'))}."
+            )
+        OmegaConf.update(chosen, key, OmegaConf.from_dotlist([f"value={value}"]).value)
+    missing = sorted(OmegaConf.missing_keys(chosen))
+    if missing:
+        raise BirdlabError(f"data.{missing[0]} has no value. Add data.{missing[0]}=... to the command.")
+    return chosen
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    run: Annotated[Path, typer.Argument(help="The run directory.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="Settings of the data set: data.root=DIR")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Another data set: a name from conf/data.")] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    output: Annotated[Path | None, typer.Option(help="Write the scores to this JSON file.")] = None,
+    trust: Annotated[bool, typer.Option(help="Build what birdlab doesn't ship, too.")] = False,
+) -> None:
+    """Score a finished run, at .5 and at the threshold that its validation data chose."""
+    with command():
+        if split not in SPLITS:
+            raise BirdlabError(f"--split {split}: there is no such split; there are {', '.join(SPLITS)}.")
+        if output is not None and output.exists():
+            raise BirdlabError(f"{output} exists already. Choose another name or move it away.")
+        opened = Run.open(run)
+        chosen = data_config(opened, data, settings or [], trust=trust)
+        evaluation = evaluate_run(opened, chosen, split, trust=trust)  # type: ignore[arg-type]
+        Console().print(evaluation.table())
+        if output is not None:
+            import json
+
+            write_text(output, json.dumps(evaluation.as_dict(), indent=2) + "\n")
+
+
+def _images(batch: Mapping[str, Any]) -> torch.Tensor:
+    return batch["image"].unsqueeze(1).float().div(255)
+
+
+def _as_logits(mask: torch.Tensor) -> torch.Tensor:
+    return mask.float() * 2 - 1
+
+
+def _below(logged: Mapping[str, float], prefix: str) -> Scores:
+    return {name.removeprefix(prefix): value for name, value in logged.items() if name.startswith(prefix)}
+
+
+if __name__ == "__main__":
+    app()

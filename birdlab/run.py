@@ -1,0 +1,234 @@
+"""The run directory: everything that a training leaves behind, readable whatever happened to it."""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from birdlab import __version__
+from birdlab.config import check_trusted
+from birdlab.errors import BirdlabError
+from birdlab.files import write_text
+
+METRICS_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory: ``config.yaml``, ``checkpoints/``, ``metrics.json``, ``metrics.csv``, ``splits.json``,
+    ``provenance.json`` and ``figures/``."""
+
+    directory: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.directory / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.directory / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def figures(self) -> Path:
+        return self.directory / "figures"
+
+    @classmethod
+    def new(cls, directory: Path) -> "Run":
+        """A run in a folder that is absent or empty.
+
+        Raises:
+            BirdlabError: if something is there already; nothing is ever overwritten.
+        """
+        if directory.is_dir() and any(directory.iterdir()):
+            raise BirdlabError(
+                f"{directory} is occupied. Go on with that run by resume={directory}, or choose another "
+                "folder by hydra.run.dir=FOLDER."
+            )
+        directory.mkdir(parents=True, exist_ok=True)
+        return cls(directory.resolve())
+
+    @classmethod
+    def open(cls, directory: Path) -> "Run":
+        """A run that exists.
+
+        Raises:
+            BirdlabError: if the folder is absent or is no run directory.
+        """
+        run = cls(directory.resolve())
+        if not run.directory.is_dir():
+            raise BirdlabError(f"{directory}: there is no such run directory.{_runs_near(directory)}")
+        if not run.config_file.is_file():
+            raise BirdlabError(
+                f"{directory} is no run directory: it has no config.yaml.{_runs_near(directory)}"
+            )
+        return run
+
+    def config(self, *, trust: bool = False) -> DictConfig:
+        """The run's resolved config; a foreign one is read as plain values and checked.
+
+        Raises:
+            BirdlabError: if it can't be read, or builds what birdlab doesn't ship and ``trust`` is False.
+        """
+        try:
+            plain = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise BirdlabError(f"{self.config_file} can't be read: {error}") from error
+        if not isinstance(plain, dict):
+            raise BirdlabError(f"{self.config_file} holds no config but {type(plain).__name__}.")
+        cfg = OmegaConf.create(plain)
+        if not trust:
+            check_trusted(cfg)
+        return cfg
+
+    def write_config(self, cfg: DictConfig) -> None:
+        """Write the config with every value resolved, so that nothing needs to be looked up again."""
+        plain = OmegaConf.to_container(cfg, resolve=True)
+        write_text(self.config_file, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+    def checkpoint(self, path: Path) -> dict[str, Any]:
+        """A checkpoint's content, never unpickled: a checkpoint is untrusted input.
+
+        Raises:
+            BirdlabError: if it is absent, damaged, or holds more than tensors and plain values.
+        """
+        if not path.is_file():
+            raise BirdlabError(f"{path} is absent: {self.directory} has no finished epoch yet.")
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise BirdlabError(
+                f"{path} can't be loaded as plain weights: it is damaged, or made to run a program when "
+                f"loaded ({str(error).splitlines()[0]})"
+            ) from error
+        if not isinstance(content, dict) or "state_dict" not in content:
+            raise BirdlabError(f"{path} is no checkpoint of birdlab: it has no state_dict.")
+        return content
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        write_text(self.directory / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The content of one of the run's files; empty if it is not written yet."""
+        path = self.directory / name
+        if not path.is_file():
+            return {}
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise BirdlabError(f"{path} is damaged: {error}") from error
+        return dict(content)
+
+    def write_metrics(self, **content: Any) -> None:
+        """Add to ``metrics.json``: scores by split, the threshold, the best epoch."""
+        self.write_json("metrics.json", {"schema": METRICS_SCHEMA} | self.read_json("metrics.json") | content)
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to ``provenance.json``."""
+        self.write_json("provenance.json", self.read_json("provenance.json") | facts)
+
+    @contextmanager
+    def recorded(self, **facts: Any) -> Iterator[None]:
+        """Keep ``provenance.json`` true while the block runs: running, then finished, interrupted or failed."""
+        before = self.read_json("provenance.json").get("wall_s", 0.0)
+        started = time.monotonic()
+        self.note(status="running", error=None, **environment(), **facts)
+        status, error = "failed", None
+        try:
+            yield
+            status = "finished"
+        except (KeyboardInterrupt, SystemExit):
+            status = "interrupted"
+            raise
+        except BaseException as exception:
+            error = "".join(traceback.format_exception_only(exception)).strip()
+            raise
+        finally:
+            self.note(
+                status=status,
+                error=error,
+                wall_s=round(before + time.monotonic() - started, 1),
+                peak_memory_gb=round(_peak_memory_gb(), 3),
+            )
+
+
+def environment() -> dict[str, Any]:
+    """What else decides the numbers: code, versions, machine."""
+    packages = ("torch", "lightning", "torchmetrics", "hydra-core", "albumentations", "numpy")
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "birdlab": __version__,
+        **_commit(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu_name(),
+        "cpu_threads": torch.get_num_threads(),
+    }
+
+
+def _commit() -> dict[str, Any]:
+    source = Path(__file__).parent
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *words], cwd=source, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    # An installed birdlab may lie below somebody else's repository, whose commit says nothing of it.
+    if commit is None or git("ls-files", "--error-unmatch", "run.py") is None:
+        return {"commit": None, "dirty": None}
+    return {"commit": commit, "dirty": bool(git("status", "--porcelain", "--", "..", ":!../outputs"))}
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _peak_memory_gb() -> float:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes on macOS, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def _runs_near(directory: Path) -> str:
+    """Runs below the nearest existing parent, newest first, to choose from."""
+    parent = directory
+    while not parent.is_dir() and parent != parent.parent:
+        parent = parent.parent
+    runs = [
+        Path(found)
+        for found, _, files in os.walk(parent)
+        if "config.yaml" in files and "provenance.json" in files
+    ]
+    runs.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    return " Runs near it: " + ", ".join(str(path) for path in runs[:3]) + "." if runs else ""

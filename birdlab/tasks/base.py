@@ -1,0 +1,131 @@
+"""What both tasks share: the optimizer and its schedule, randomness that needs no storing, plain checkpoints."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torchmetrics import MeanMetric
+
+from birdlab.errors import BirdlabError
+
+Batch = dict[str, Any]
+MemoryFormat = Literal["contiguous", "channels_last"]
+
+
+class Task(LightningModule):
+    """A network, its loss and its optimizer; subclasses say how scores are computed.
+
+    Randomness is a function of (seed, step) and never stored: a resumed run draws what an uninterrupted one
+    would have drawn.
+
+    Args:
+        net: images [B, C, F, T] to logits.
+        loss: logits and truth to a scalar.
+        optimizer: parameters to an optimizer.
+        scheduler: Lightning's dictionary (``scheduler`` a partial, ``interval``, ``frequency``, ``monitor``)
+            plus ``steps_argument``, the name of the argument that is filled with the number of steps or
+            epochs of the training; None keeps the rate.
+        config: the run's resolved config as plain containers; it travels inside the checkpoint.
+        memory_format: of images and convolution weights.
+        seed: of dropout and whatever else the network draws.
+    """
+
+    logged: Mapping[str, str]
+    """Metrics by name, each with the mode (``min`` or ``max``) that is better."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: nn.Module,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        scheduler: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+        memory_format: MemoryFormat = "contiguous",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.torch_memory_format = {
+            "contiguous": torch.contiguous_format,
+            "channels_last": torch.channels_last,
+        }[memory_format]
+        self.net = net.to(memory_format=self.torch_memory_format)
+        self.loss = loss
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.config = dict(config or {})
+        self.seed = seed
+        # "disable": looking for NaN would wait for the device at every step; `FiniteLoss` looks, rarely.
+        self.losses = nn.ModuleDict(
+            {stage: MeanMetric(nan_strategy="disable") for stage in ("train", "val", "test")}
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits for images [B, C, F, T] in 0..1."""
+        return self.net(image.contiguous(memory_format=self.torch_memory_format))  # type: ignore[no-any-return]
+
+    @abstractmethod
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        torch.manual_seed(hash((self.seed, self.global_rank, self.global_step)) & 0x7FFF_FFFF_FFFF_FFFF)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.parameters())
+        if not self.scheduler:
+            return optimizer
+        schedule = dict(self.scheduler)
+        steps_argument = schedule.pop("steps_argument", None)
+        make = schedule.pop("scheduler")
+        filled = {}
+        if steps_argument:
+            by_step = schedule.get("interval") == "step"
+            filled[steps_argument] = (
+                int(self.trainer.estimated_stepping_batches) if by_step else self.trainer.max_epochs
+            )
+        return {"optimizer": optimizer, "lr_scheduler": schedule | {"scheduler": make(optimizer, **filled)}}
+
+    def lr_scheduler_step(self, scheduler: LRScheduler | ReduceLROnPlateau, metric: Any) -> None:
+        # Lightning steps plateau schedulers after the checkpoint is written, so that a resumed run would miss
+        # a step; on_train_epoch_end does it before.
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            super().lr_scheduler_step(scheduler, metric)
+
+    def on_train_epoch_end(self) -> None:
+        for config in self.trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, ReduceLROnPlateau):
+                config.scheduler.step(float(self.trainer.callback_metrics[config.monitor]))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["birdlab"] = {"config": self.config}
+
+    def load_weights(self, state: Mapping[str, Tensor], origin: str) -> None:
+        """Take over the weights of a checkpoint.
+
+        Raises:
+            BirdlabError: lists what is missing and what is too much.
+        """
+        own = self.state_dict()
+        missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        shapes = [
+            f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
+            for key in sorted(own.keys() & state.keys())
+            if own[key].shape != state[key].shape
+        ]
+        if missing or unexpected or shapes:
+            raise BirdlabError(
+                f"{origin} holds the weights of another network. Missing: {_few(missing)}; "
+                f"unexpected: {_few(unexpected)}; of other shape: {_few(shapes)}."
+            )
+        self.load_state_dict(state)
+
+
+def _few(names: list[str]) -> str:
+    return (
+        ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "none"
+    )

@@ -1,0 +1,122 @@
+"""Segmentation: which pixels of a spectrogram are bird."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from birdlab.metrics import LegacyIoU, SegmentationScores
+from birdlab.tasks.base import Batch, Task
+
+
+class SegmentationTask(Task):
+    """Train and score a network that returns logits [B, K, F, T] for K = 1 (bird) or K = 2 classes.
+
+    Validation scores are at the network's size and end in ``_resized``; test scores are at the size of the
+    native masks. The threshold that validation data ask for is kept with the weights.
+    """
+
+    logged = {
+        "train/loss": "min",
+        "val/loss": "min",
+        "val/iou_resized": "max",
+        "val/iou_best_resized": "max",
+        "val/iou_pooled_resized": "max",
+        "val/dice_resized": "max",
+        "val/legacy_iou": "max",
+    }
+
+    threshold: Tensor
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.register_buffer("threshold", torch.tensor(0.5))
+        self.val_scores = SegmentationScores()
+        self.test_scores = SegmentationScores()
+        self.legacy_iou = torch.nn.ModuleDict({"val": LegacyIoU(), "test": LegacyIoU()})
+
+    def foreground_logits(self, image: Tensor) -> Tensor:
+        """Logits [B, F, T] of bird against background for images [B, C, F, T]."""
+        return foreground(self(image))
+
+    @torch.inference_mode()
+    def probabilities(self, batch: Batch) -> Tensor:
+        """Probabilities [B, F, T] of bird at the network's size."""
+        return self.foreground_logits(batch["image"]).float().sigmoid()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss: Tensor = self.loss(self.foreground_logits(batch["image"]), batch["mask"])
+        self.losses["train"].update(loss.detach())
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log("train/loss", self.losses["train"].compute(), sync_dist=False)
+        self.losses["train"].reset()
+        super().on_train_epoch_end()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self.foreground_logits(batch["image"])
+        self.losses["val"].update(self.loss(logits, batch["mask"]), len(logits))
+        self.val_scores.update(logits, batch["mask"])
+        self.legacy_iou["val"].update(logits, batch["mask"])
+
+    def on_validation_epoch_end(self) -> None:
+        chosen = self.val_scores.best_threshold()
+        at_half, at_chosen = self.val_scores.scores(0.5), self.val_scores.scores(chosen)
+        if not self.trainer.sanity_checking:
+            self.threshold.fill_(chosen)
+        self.log_dict(
+            {
+                "val/loss": self.losses["val"].compute(),
+                "val/threshold": chosen,
+                "val/iou_resized": at_half["iou"],
+                "val/iou_best_resized": at_chosen["iou"],
+                "val/iou_pooled_resized": at_half["iou_pooled"],
+                "val/dice_resized": at_half["dice"],
+                "val/legacy_iou": self.legacy_iou["val"].compute(),
+            }
+        )
+        self._reset("val", self.val_scores)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self.foreground_logits(batch["image"])
+        self.losses["test"].update(self.loss(logits, batch["mask"]), len(logits))
+        self.legacy_iou["test"].update(logits, batch["mask"])
+        self.test_scores.update(to_native(logits, batch["native_mask"]), batch["native_mask"])
+
+    def on_test_epoch_end(self) -> None:
+        at_half = self.test_scores.scores(0.5)
+        at_chosen = self.test_scores.scores(float(self.threshold))
+        self.log_dict({f"test/{name}": value for name, value in at_half.items()})
+        self.log_dict({f"test_tuned/{name}": value for name, value in at_chosen.items()})
+        self.log("test/loss", self.losses["test"].compute())
+        self.log("test/legacy_iou", self.legacy_iou["test"].compute())
+        self.log("test_tuned/threshold", self.threshold)
+        self._reset("test", self.test_scores)
+
+    def _reset(self, stage: str, scores: SegmentationScores) -> None:
+        scores.reset()
+        self.losses[stage].reset()
+        self.legacy_iou[stage].reset()
+
+
+def foreground(logits: Tensor) -> Tensor:
+    """Logits [B, F, T] of bird against background from a network's [B, K, F, T], K = 1 or 2.
+
+    For two classes the difference of the logits is softmax exactly: softmax(z)_1 = sigmoid(z_1 - z_0).
+    """
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    if logits.shape[1] == 2:
+        return logits[:, 1] - logits[:, 0]
+    raise ValueError(f"A segmentation network returns 1 or 2 channels of logits, not {logits.shape[1]}.")
+
+
+def to_native(logits: Tensor, native_masks: Sequence[Tensor]) -> list[Tensor]:
+    """Logits [B, F, T] resized bilinearly to the size of each native mask [F_i, T_i]."""
+    return [
+        F.interpolate(one[None, None].float(), size=mask.shape, mode="bilinear", align_corners=False)[0, 0]
+        for one, mask in zip(logits, native_masks, strict=True)
+    ]

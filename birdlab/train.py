@@ -1,0 +1,127 @@
+"""``python -m birdlab.train +experiment=focal_tversky``: compose, check, build, fit, test, write."""
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from birdlab import config
+from birdlab.build import build_data, build_task, build_trainer, close_loggers
+from birdlab.errors import BirdlabError
+from birdlab.evaluate import Evaluation, evaluate
+from birdlab.run import Run
+
+RESUMABLE = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.limit_")
+"""What may stand beside ``resume=DIR``; everything else comes from that run's config."""
+
+
+def train(cfg: DictConfig, run: Run) -> Evaluation:
+    """Train the composed config in its run directory, going on from the last checkpoint if there is one.
+
+    Returns:
+        The test scores, as in ``metrics.json``.
+
+    Raises:
+        BirdlabError: for the user's mistakes, before training where they can be known.
+    """
+    with run.recorded(seed=cfg.seed, scale=OmegaConf.to_container(cfg.scale, resolve=True)):
+        data = build_data(cfg)
+        config.check_monitor(cfg, build_task(cfg).logged)
+        data.prepare_data()
+        data.setup("fit")
+        settle_speed(cfg, data)
+        run.write_config(cfg)
+        run.write_json("splits.json", data.split_ids())
+        task, trainer = build_task(cfg), build_trainer(cfg, run)
+        run.note(
+            data_hash=data.manifest_hash(),
+            precision=cfg.trainer.precision,
+            memory_format=cfg.memory_format,
+            parameters=sum(weight.numel() for weight in task.net.parameters()),
+        )
+        status = "failed"
+        try:
+            resumed = str(run.last) if run.last.is_file() else None
+            trainer.fit(task, datamodule=data, ckpt_path=resumed, weights_only=True)
+            best = run.checkpoint(run.best)
+            task.load_weights(best["state_dict"], str(run.best))
+            scores = evaluate(task, data, trainer)
+            run.write_metrics(best_epoch=int(best["epoch"]), **scores.as_dict())
+            status = "success"
+        finally:
+            close_loggers(trainer.loggers, status)
+    return scores
+
+
+def settle_speed(cfg: DictConfig, data: object) -> None:
+    """Replace ``precision=auto`` and ``memory_format=auto`` in the config by what a short probe finds fastest."""
+    pinned = cfg.trainer.precision, cfg.memory_format
+    if "auto" not in pinned:
+        return
+
+
+@hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="train")
+def _job(cfg: DictConfig) -> float:
+    """One job of Hydra's: a single run, or one of a sweep."""
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        if cfg.resume is None:
+            config.check(cfg)
+            run = Run.new(directory)
+        else:
+            run = Run.open(directory)
+            cfg = resumed_config(run, HydraConfig.get().overrides.task)
+        scores = train(cfg, run)
+    except BirdlabError as error:
+        # Hydra prints this kind without a traceback, and goes on with the other jobs of a sweep.
+        raise CompactHydraException(f"birdlab: {error}") from error
+    if rank_zero_only.rank == 0:
+        console = Console()
+        console.print(scores.table())
+        console.print(f"Run directory: {run.directory}\nFigures: {run.figures}")
+    return scores.network["iou"]
+
+
+def resumed_config(run: Run, overrides: list[str]) -> DictConfig:
+    """The config of a run that goes on, with the trainer's limits as said now.
+
+    Raises:
+        BirdlabError: if anything else is to be changed: the run would not be what its config says.
+    """
+    cfg = run.config(trust=True)  # one's own run
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key == "resume":
+            continue
+        if not key.startswith(RESUMABLE):
+            raise BirdlabError(
+                f"{override} can't stand beside resume={run.directory}: a run goes on with its own config. "
+                "Only trainer.max_epochs, max_steps, max_time and limit_* may change."
+            )
+        OmegaConf.update(cfg, key, OmegaConf.from_dotlist([f"value={value}"]).value)
+    return cfg
+
+
+def main() -> None:
+    """Run Hydra on the command line, once the mistakes it would only half explain are ruled out."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "0")
+    config.register_resolvers()
+    words = sys.argv[1:]
+    try:
+        config.check_overrides(words)
+        for word in words:
+            if word.startswith("resume="):
+                Run.open(Path(word.removeprefix("resume=")))
+    except BirdlabError as error:
+        sys.exit(f"birdlab: {error}")
+    _job()
+
+
+if __name__ == "__main__":
+    main()

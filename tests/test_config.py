@@ -1,0 +1,99 @@
+"""Mistakes in settings are found before any time is spent, and the way out is named."""
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from birdlab import config
+from birdlab.errors import BirdlabError
+from birdlab.run import Run
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["optimizer.lrr=0.1"], r"no key 'optimizer.lrr'; did you mean optimizer.lr"),
+        (["+data.wimdow_s=3"], r"no key 'data.wimdow_s'; did you mean data.window_s"),
+        (["+modle.dropout=0.1"], r"no key 'modle'"),
+        (["+loss.losses.bce.positive_wait=2"], r"no key 'loss.losses.bce.positive_wait'"),
+        (["modell=resunet"], r"no key 'modell'; did you mean model"),
+        (["data=mixtures"], r"data.calls has no value"),
+        (["data=nowhere"], r"nowhere"),
+        (["monitor.mode=best"], r"monitor.mode=best, but it must be one of min, max"),
+        (["loader.batch_size=0"], r"loader.batch_size=0"),
+        (["memory_format=fast"], r"memory_format=fast"),
+    ],
+)
+def test_mistakes_are_named_with_the_way_out(overrides: list[str], said: str) -> None:
+    with pytest.raises(BirdlabError, match=said):
+        config.compose(overrides)
+
+
+def test_an_argument_that_no_config_has_but_the_constructor_takes_is_no_mistake() -> None:
+    cfg = config.compose(["+optimizer.amsgrad=true"])
+    assert cfg.optimizer.amsgrad is True
+
+
+def test_monitor_must_be_logged_and_its_better_end_right() -> None:
+    logged = {"val/loss": "min", "val/iou_resized": "max"}
+    config.check_monitor(config.compose([]), logged)
+    with pytest.raises(
+        BirdlabError, match=r"monitor.metric=val/iou is not logged; did you mean val/iou_resized"
+    ):
+        config.check_monitor(config.compose(["monitor.metric=val/iou"]), logged)
+    with pytest.raises(BirdlabError, match=r"monitor.mode=max, but of val/loss the min is best"):
+        config.check_monitor(config.compose(["monitor.metric=val/loss"]), logged)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["optimizer=adam", "optimizer.lr=0.01", "seed=0"], "003_adam_lr-0.01_seed-0"),
+        (["+experiment=focal_tversky", "data.root=/my/birds (1)"], "003_seed-0"),
+        (["data.size={train:4,val:2}", "seed=7"], "003_size-train-4-val-2_seed-7"),
+        ([f"+data.key{i}=value" for i in range(40)], None),
+    ],
+)
+def test_job_names_say_what_differs_in_safe_characters(overrides: list[str], name: str | None) -> None:
+    made = config._job_name(3, overrides)
+    assert len(made) <= 120
+    assert all(letter.isalnum() or letter in "._-" for letter in made)
+    assert name is None or made == name
+
+
+def test_jobs_whose_long_names_begin_alike_are_told_apart_by_their_number() -> None:
+    overrides = [f"+data.key{i}=value" for i in range(40)]
+    assert config._job_name(1, overrides) != config._job_name(2, overrides)
+
+
+def test_single_runs_are_numbered_on(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = config._run_directory(None, "study", ["seed=1"])
+    assert first == "outputs/study/000_seed-1"
+    (tmp_path / first).mkdir(parents=True)
+    assert config._run_directory(None, "study", ["seed=2"]) == "outputs/study/001_seed-2"
+    assert config._run_directory(first, "study", []) == first
+
+
+@pytest.mark.parametrize(
+    ("planted", "said"),
+    [
+        ({"model": {"_target_": "os.system", "command": "true"}}, "os.system"),
+        ({"loss": {"losses": {"bce": {"_target_": "builtins.eval"}}}}, "builtins.eval"),
+        ({"name": "${oc.env:HOME}"}, "look something up"),
+        ({"callbacks": {"a": {"b": [{"_target_": "subprocess.Popen"}]}}}, "subprocess.Popen"),
+    ],
+)
+def test_a_foreign_config_builds_only_what_birdlab_ships(tmp_path, planted, said) -> None:
+    plain = OmegaConf.to_container(config.compose([]), resolve=True)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(plain | planted))
+    run = Run.open(tmp_path)
+    with pytest.raises(BirdlabError, match=said) as refused:
+        run.config()
+    assert "--trust" in str(refused.value)
+    assert run.config(trust=True) is not None
+
+
+def test_every_target_that_is_shipped_can_be_imported() -> None:
+    for target in config.shipped_targets():
+        config._parameters(target)
