@@ -1,0 +1,134 @@
+"""From cached arrays to batches: which samples, in which order, augmented how."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, NotRequired, TypedDict
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from birdlab.data.augment import Augmentation
+from birdlab.data.cache import Arrays
+from birdlab.data.source import Image, Mask, Sample, Source
+
+Batch = dict[str, Any]
+"""``image`` uint8 [B, F, T], ``mask`` uint8 [B, F, T], ``id`` list[str] and, for scores at native size,
+``native_mask``: list of uint8 [F_i, T_i]."""
+
+
+class Draw(NamedTuple):
+    """One sample to load: the epoch travels with the index, since persistent workers never hear of epochs."""
+
+    epoch: int
+    index: int
+
+
+class Item(TypedDict):
+    """One sample as loaded."""
+
+    id: str
+    image: Image
+    mask: Mask
+    native_mask: NotRequired[Mask]
+
+
+class EpochSampler(Sampler[Draw]):
+    """The order of samples as a function of (seed, epoch), dealt out to the ranks of distributed training.
+
+    Training shuffles, and repeats a few samples where they do not divide evenly, because ranks must take the
+    same number of steps. Evaluation keeps the order and repeats none, so that no sample counts twice; ranks
+    then differ by at most one.
+
+    Args:
+        size: number of samples.
+        seed: of the order.
+        training: shuffled and padded, or in order and whole.
+        rank: this process.
+        world_size: number of processes.
+    """
+
+    def __init__(self, size: int, *, seed: int, training: bool, rank: int = 0, world_size: int = 1) -> None:
+        self.size = size
+        self.seed = seed
+        self.training = training
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Of the next iterator; Lightning calls this at the start of each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Draw]:
+        # An iterator keeps the epoch it was made in, whatever `set_epoch` says while it runs.
+        epoch, order = self.epoch, np.arange(self.size)
+        if self.training:
+            order = np.random.default_rng((self.seed, epoch)).permutation(self.size)
+            order = np.resize(order, len(self) * self.world_size)
+        return (Draw(epoch, int(index)) for index in order[self.rank :: self.world_size])
+
+    def __len__(self) -> int:
+        shorter, rest = divmod(self.size, self.world_size)
+        return shorter + (rest > 0 if self.training else self.rank < rest)
+
+
+class SegmentationDataset(Dataset[Item]):
+    """Samples of a cached split.
+
+    Args:
+        arrays: the split at network size.
+        augment: applied to each image and mask; None leaves them.
+        source: if given, the masks at native size are read from it as well.
+        samples: of ``arrays``, in the same order; needed by ``source`` only.
+    """
+
+    def __init__(
+        self,
+        arrays: Arrays,
+        augment: Augmentation | None = None,
+        source: Source | None = None,
+        samples: Sequence[Sample] = (),
+    ) -> None:
+        self.arrays = arrays
+        self.augment = augment
+        self.source = source
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def __getitem__(self, draw: Draw | int) -> Item:
+        """Load one sample; a bare index, as Lightning's `overfit_batches` gives, draws as in epoch 0."""
+        epoch, index = draw if isinstance(draw, tuple) else (0, draw)
+        # Copies, since the map is read-only.
+        image, mask = np.array(self.arrays.images[index]), np.array(self.arrays.masks[index])
+        if self.augment is not None:
+            image, mask = self.augment(image, mask, epoch=epoch, index=index)
+        item = Item(id=self.arrays.ids[index], image=image, mask=mask)
+        if self.source is not None:
+            item["native_mask"] = self.source.read(self.samples[index])[1]
+        return item
+
+    def __getitems__(self, draws: Sequence[Draw | int]) -> list[Item]:
+        """Load one batch; called by DataLoader instead of one ``__getitem__`` after the other."""
+        items = [self[draw] for draw in draws]
+        self.arrays.release()
+        return items
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """Stack items of one size into a batch; native masks, which differ in size, stay a list."""
+    batch: Batch = {
+        "id": [item["id"] for item in items],
+        "image": torch.from_numpy(np.stack([item["image"] for item in items])),
+        "mask": torch.from_numpy(np.stack([item["mask"] for item in items])),
+    }
+    if "native_mask" in items[0]:
+        batch["native_mask"] = [torch.from_numpy(np.ascontiguousarray(item["native_mask"])) for item in items]
+    return batch
+
+
+def start_worker(_: int) -> None:
+    """For ``DataLoader(worker_init_fn=...)``: or OpenCV starts a thread per core in every worker."""
+    cv2.setNumThreads(0)
