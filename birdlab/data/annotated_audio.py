@@ -1,0 +1,175 @@
+"""Real recordings with time-frequency boxes: for honest testing."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from birdlab.audio import io
+from birdlab.audio.spectrogram import Spectrogram
+from birdlab.data.boxes import Box, read_boxes
+from birdlab.data.pairs import by_stem, listed, paired, subfolder
+from birdlab.data.source import Image, Mask, Sample, Source, Split
+from birdlab.data.splits import assign, finish, recording_id
+from birdlab.data.windows import check_window, window_starts
+from birdlab.errors import BirdlabError
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioSample(Sample):
+    """A window of a recording.
+
+    Attributes:
+        start: first sample at the source's sample rate.
+    """
+
+    start: int = 0
+
+    @property
+    def recording(self) -> Path:
+        """The recording's file."""
+        return self.files[0]
+
+    @property
+    def labels(self) -> Path:
+        """The file with its boxes."""
+        return self.files[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotatedAudio(Source):
+    """Recordings and their boxes: ``root/{audio,labels}``, or labels beside the recordings in ``root``.
+
+    A label file has its recording's name and the ending .txt (Audacity), .selections.txt or
+    .Table.1.selections.txt (Raven). The mask is 1 inside every box, whatever its label says, in cells whose
+    centre the box covers, on both sides of a two-sided image. Boxes hold silence between syllables, so they
+    are a coarser truth than a mask of the sound.
+
+    A recording is cut into windows of ``window_s`` each ``hop_s``; the last one is moved back to end at the
+    end of the recording, and a recording shorter than one window is padded with zeros.
+
+    Attributes:
+        root: the folder.
+        fractions: shares of train, val and test; by default all of it is for testing.
+    """
+
+    root: Path
+    fractions: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    window_s: float | None = 3.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root).expanduser())
+        object.__setattr__(self, "fractions", tuple(self.fractions))
+        front_end = self.spectrogram
+        check_window(self.window_s, self.hop_s, front_end.window_length / front_end.sample_rate)
+
+    @property
+    def spectrogram(self) -> Spectrogram:
+        """How images are made from audio."""
+        return Spectrogram(sample_rate=self.sample_rate, sides=self.sides)
+
+    def splits(self) -> dict[Split, list[Sample]]:
+        """See `Source.splits`. Reads labels and the headers of recordings."""
+        if not self.root.is_dir():
+            raise BirdlabError(f"data.root={self.root}: no such folder. Set data.root to your recordings'.")
+        samples = [
+            sample
+            for stem, recording, labels in paired(*self._files(), ("audio", "label"))
+            for sample in self._windows(stem, recording, labels)
+        ]
+        return finish(assign(samples, self.fractions, self.seed), self)
+
+    def read(self, sample: Sample) -> tuple[Image, Mask]:
+        """See `Source.read`."""
+        sample = _known(sample)
+        image: Image = self.spectrogram.image(torch.from_numpy(self.audio(sample))).numpy()
+        begin_s = sample.start / self.sample_rate
+        return image, paint(read_boxes(sample.labels), self.spectrogram, image.shape[1], begin_s)
+
+    def audio(self, sample: Sample) -> NDArray[np.float32]:
+        """The sample's stretch of its recording: float32 [n] at ``sample_rate``, padded to ``window_s``."""
+        sample = _known(sample)
+        if self.window_s is None:
+            audio = io.read(sample.recording, self.sample_rate)
+            length = max(len(audio), self.spectrogram.window_length)
+        else:
+            length = round(self.window_s * self.sample_rate)
+            start_s = sample.start / self.sample_rate
+            audio = io.read(sample.recording, self.sample_rate, start_s=start_s, duration_s=self.window_s)
+        return np.pad(audio[:length], (0, max(0, length - len(audio))))
+
+    def _files(self) -> tuple[dict[str, Path], dict[str, Path]]:
+        """Recordings and label files by name."""
+        audio_folder = subfolder(self.root, "audio") or self.root
+        label_folder = subfolder(self.root, "labels") or audio_folder
+        recordings = [path for path in _visible(audio_folder) if path.suffix.lower() in AUDIO_SUFFIXES]
+        labels = [path for path in _visible(label_folder) if path.suffix.lower() == ".txt"]
+        if not recordings:
+            raise BirdlabError(
+                f"{audio_folder}: holds no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}). "
+                "Set data.root to a folder with audio/ and labels/."
+            )
+        return by_stem(recordings), by_stem(labels, _label_stem)
+
+    def _windows(self, stem: str, recording: Path, labels: Path) -> list[AudioSample]:
+        header = io.info(recording)
+        begins = [box.begin_s for box in read_boxes(labels) if box.begin_s >= header.duration_s]
+        if begins:
+            raise BirdlabError(
+                f"{labels}: {len(begins)} boxes begin after the end of {recording.name} "
+                f"({header.duration_s:.3f} s): at {listed(begins)} s. Do the two files belong together?"
+            )
+        group, files = recording_id(stem), (recording, labels)
+        if self.window_s is None:
+            return [AudioSample(id=stem, group=group, files=files)]
+        window, hop = (
+            round(seconds * self.sample_rate) for seconds in (self.window_s, self.hop_s or self.window_s)
+        )
+        return [
+            AudioSample(id=f"{stem}@{start / self.sample_rate:.3f}s", group=group, files=files, start=start)
+            for start in window_starts(round(header.duration_s * self.sample_rate), window, hop)
+        ]
+
+
+def paint(boxes: Sequence[Box], spectrogram: Spectrogram, columns: int, begin_s: float = 0.0) -> Mask:
+    """Boxes as a mask: 1 in every cell whose centre lies in one of them.
+
+    Args:
+        boxes: in seconds of the recording.
+        spectrogram: rows and columns; on a two-sided one boxes are painted on both sides.
+        columns: of the mask.
+        begin_s: where the mask begins in the recording.
+
+    Returns:
+        uint8 [F, columns].
+    """
+    frequencies = np.abs(spectrogram.frequencies())
+    times = begin_s + spectrogram.times(columns)
+    mask = np.zeros((len(frequencies), columns), np.uint8)
+    for box in boxes:
+        rows = (box.low_hz <= frequencies) & (frequencies <= box.high_hz)
+        # Times ascend, so a box is one slice of columns.
+        first, end = np.searchsorted(times, [box.begin_s, box.end_s])
+        mask[rows, first:end] = 1
+    return mask
+
+
+def _known(sample: Sample) -> AudioSample:
+    if not isinstance(sample, AudioSample):
+        raise TypeError(f"{sample} is not a sample of AnnotatedAudio")
+    return sample
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+
+
+def _label_stem(path: Path) -> str:
+    """``XC1`` for XC1.txt, XC1.selections.txt and XC1.Table.1.selections.txt."""
+    return re.sub(r"(\.Table\.\d+)?\.selections$", "", path.stem)
