@@ -36,7 +36,8 @@ def build_task(cfg: DictConfig) -> Task:
         optimizer=_instantiate(cfg.optimizer),
         scheduler=_instantiate(cfg.scheduler),
         config=OmegaConf.to_container(cfg, resolve=True),
-        memory_format=cfg.memory_format,
+        channels=cfg.data.channels,
+        memory_format="contiguous" if cfg.memory_format == "auto" else cfg.memory_format,
         seed=cfg.seed,
     )
     return task
@@ -44,11 +45,15 @@ def build_task(cfg: DictConfig) -> Task:
 
 def build_trainer(cfg: DictConfig, run: Run, **overrides: Any) -> Trainer:
     """Lightning's Trainer with the config's callbacks and loggers, writing below the run directory."""
-    callbacks = [FiniteLoss(), *(_instantiate(callback) for callback in cfg.callbacks.values() if callback)]
+    callbacks = [FiniteLoss()]
+    for callback in cfg.callbacks.values():
+        # Configs don't say where the run directory is, so that it can be moved.
+        below = {"dirpath": str(run.checkpoints)} if "dirpath" in callback else {}
+        callbacks.append(_instantiate(callback, **below))
     settings = {
         "default_root_dir": str(run.directory),
         "callbacks": callbacks,
-        "logger": [_instantiate(logger) for logger in (cfg.logger or {}).values()],
+        "logger": [_instantiate(logger, directory=run.directory) for logger in cfg.logger.values()],
         "plugins": [CheckpointFiles()],
     }
     trainer: Trainer = _instantiate(cfg.trainer, **(settings | overrides))

@@ -94,28 +94,12 @@ def check_monitor(cfg: DictConfig, logged: Mapping[str, str]) -> None:
         cfg: the composed config.
         logged: the task's metrics by name, each with the mode (``min`` or ``max``) that is better.
     """
-    monitors = [("monitor.metric", cfg.monitor.metric, "monitor.mode", cfg.monitor.mode)]
-    scheduler = cfg.scheduler
-    if scheduler and scheduler.get("monitor"):
-        monitors.append(
-            (
-                "scheduler.monitor",
-                scheduler.monitor,
-                "scheduler.scheduler.mode",
-                scheduler.scheduler.get("mode"),
-            )
-        )
-    for name, callback in cfg.callbacks.items():
-        if callback and callback.get("monitor"):
-            monitors.append(
-                (
-                    f"callbacks.{name}.monitor",
-                    callback.monitor,
-                    f"callbacks.{name}.mode",
-                    callback.get("mode"),
-                )
-            )
-    for key, metric, mode_key, mode in monitors:
+    monitors = [("monitor.metric", "monitor.mode"), ("scheduler.monitor", "scheduler.scheduler.mode")]
+    monitors += [(f"callbacks.{name}.monitor", f"callbacks.{name}.mode") for name in cfg.callbacks]
+    for key, mode_key in monitors:
+        metric, mode = OmegaConf.select(cfg, key), OmegaConf.select(cfg, mode_key)
+        if metric is None:
+            continue
         if metric not in logged:
             raise BirdlabError(f"{key}={metric} is not logged{_nearest(metric, logged)}.")
         if mode != logged[metric]:
@@ -216,10 +200,8 @@ def _unknown_keys(node: Any, path: str = "", free: bool = False) -> Iterator[str
     accepted = _parameters(target) if isinstance(target, str) else frozenset()
     for key, value in node.items():
         full = f"{path}.{key}" if path else str(key)
-        known = (
-            free or full in shipped_keys() or key in _INSTANTIATE_KEYS or not accepted.isdisjoint({key, "**"})
-        )
-        if not known:
+        shipped = full in shipped_keys() or key in _INSTANTIATE_KEYS
+        if not (free or shipped or key in accepted or "**" in accepted):
             yield full
         elif isinstance(value, dict):
             # A mapping that is an argument, such as data.size or loss.losses, is checked by its constructor.

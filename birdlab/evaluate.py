@@ -1,4 +1,4 @@
-"""``python -m birdlab.evaluate RUN``: score a finished run on any split or data set, beside what needs no training."""
+"""``python -m birdlab.evaluate RUN``: score a finished run on any split or data set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,16 +15,19 @@ from rich.table import Table
 from birdlab import config
 from birdlab.baselines import EnergyThreshold, hand_coarsened, through_network_size
 from birdlab.build import build_data, build_task, build_trainer
-from birdlab.data import SegmentationData
+from birdlab.data.segmentation import SegmentationData
 from birdlab.data.source import SPLITS, Split
 from birdlab.errors import BirdlabError, command
-from birdlab.files import write_text
+from birdlab.files import write_json
 from birdlab.metrics import SegmentationScores
 from birdlab.run import Run
 from birdlab.tasks import SegmentationTask
-from birdlab.tasks.segmentation import foreground, to_native
+from birdlab.tasks.segmentation import foreground_logits, to_native
 
 Scores = dict[str, float]
+
+FRONT_END = ("image_size", "channels", "sample_rate", "sides")
+"""What a network was made for, whatever data set it is scored on."""
 
 SHOWN = {
     "iou": "IoU",
@@ -84,8 +87,7 @@ def evaluate(
     task: SegmentationTask, data: SegmentationData, trainer: Trainer, split: Split = "test"
 ) -> Evaluation:
     """Score the network as it stands, and the references, on one split."""
-    data.tested = split
-    trainer.test(task, datamodule=data, verbose=False)
+    trainer.test(task, dataloaders=data.native_dataloader(split), verbose=False)
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return Evaluation(
         split=split,
@@ -99,23 +101,25 @@ def evaluate(
 def reference_scores(data: SegmentationData, split: Split) -> dict[str, Scores]:
     """What every network stands beside: nothing, an energy threshold, and the ceilings.
 
-    The energy threshold sees what the network sees, and its threshold is chosen on validation data in the same
-    way; without validation data in this data set it stays at the middle of its scale.
+    The energy threshold sees what the network sees, and its threshold is chosen on validation data in the
+    same way; without validation data in this data set it stays at the middle of its scale.
     """
     energy = EnergyThreshold()
     threshold = 0.5
     if data.splits["val"]:
         on_validation = SegmentationScores()
-        for batch in data.loader("val"):
-            on_validation.update(foreground(energy(_images(batch))), batch["mask"])
+        for batch in data.val_dataloader():
+            on_validation.update(foreground_logits(energy(_images(batch))), batch["mask"])
         threshold = on_validation.best_threshold()
 
     names = ("energy threshold", "do nothing", "ceiling of resizing", "hand-coarsened truth")
     scores = {name: SegmentationScores() for name in names}
     size = data.source.image_size
-    for batch in data.loader(split, native_masks=True):
+    for batch in data.native_dataloader(split):
         native = batch["native_mask"]
-        scores["energy threshold"].update(to_native(foreground(energy(_images(batch))), native), native)
+        scores["energy threshold"].update(
+            to_native(foreground_logits(energy(_images(batch))), native), native
+        )
         scores["do nothing"].update([_as_logits(torch.zeros_like(mask)) for mask in native], native)
         scores["ceiling of resizing"].update(
             [_as_logits(through_network_size(mask, size)) for mask in native], native
@@ -167,9 +171,7 @@ def data_config(run: Run, name: str | None, settings: list[str], *, trust: bool)
         cfg = config.compose_unchecked([f"data={name}"])
         chosen = cfg.data
         OmegaConf.set_struct(chosen, True)
-        chosen = OmegaConf.merge(
-            chosen, {key: own[key] for key in ("image_size", "channels", "sample_rate", "sides")}
-        )
+        chosen = OmegaConf.merge(chosen, {key: own[key] for key in FRONT_END})
     for setting in settings:
         key, separator, value = setting.partition("=")
         key = key.removeprefix("data.")
@@ -210,9 +212,7 @@ def main(
         evaluation = evaluate_run(opened, chosen, split, trust=trust)  # type: ignore[arg-type]
         Console().print(evaluation.table())
         if output is not None:
-            import json
-
-            write_text(output, json.dumps(evaluation.as_dict(), indent=2) + "\n")
+            write_json(output, evaluation.as_dict())
 
 
 def _images(batch: Mapping[str, Any]) -> torch.Tensor:

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from birdlab import __version__
 from birdlab.config import check_trusted
 from birdlab.errors import BirdlabError
-from birdlab.files import write_text
+from birdlab.files import write_json, write_text
 
 METRICS_SCHEMA = 1
 
@@ -127,7 +127,7 @@ class Run:
         return content
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        write_text(self.directory / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        write_json(self.directory / name, content)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """The content of one of the run's files; empty if it is not written yet."""
@@ -150,7 +150,7 @@ class Run:
 
     @contextmanager
     def recorded(self, **facts: Any) -> Iterator[None]:
-        """Keep ``provenance.json`` true while the block runs: running, then finished, interrupted or failed."""
+        """Keep ``provenance.json`` true: running, then finished, interrupted or failed."""
         before = self.read_json("provenance.json").get("wall_s", 0.0)
         started = time.monotonic()
         self.note(status="running", error=None, **environment(), **facts)
@@ -225,10 +225,6 @@ def _runs_near(directory: Path) -> str:
     parent = directory
     while not parent.is_dir() and parent != parent.parent:
         parent = parent.parent
-    runs = [
-        Path(found)
-        for found, _, files in os.walk(parent)
-        if "config.yaml" in files and "provenance.json" in files
-    ]
+    runs = [Path(found) for found, _, files in os.walk(parent) if "provenance.json" in files]
     runs.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     return " Runs near it: " + ", ".join(str(path) for path in runs[:3]) + "." if runs else ""

@@ -7,15 +7,18 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.fabric import Fabric
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from birdlab import config
+from birdlab import config, precision
 from birdlab.build import build_data, build_task, build_trainer, close_loggers
+from birdlab.data.segmentation import SegmentationData
 from birdlab.errors import BirdlabError
 from birdlab.evaluate import Evaluation, evaluate
 from birdlab.run import Run
+from birdlab.tasks import Task
 
 RESUMABLE = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.limit_")
 """What may stand beside ``resume=DIR``; everything else comes from that run's config."""
@@ -31,11 +34,11 @@ def train(cfg: DictConfig, run: Run) -> Evaluation:
         BirdlabError: for the user's mistakes, before training where they can be known.
     """
     with run.recorded(seed=cfg.seed, scale=OmegaConf.to_container(cfg.scale, resolve=True)):
-        data = build_data(cfg)
-        config.check_monitor(cfg, build_task(cfg).logged)
+        data, task = build_data(cfg), build_task(cfg)
+        config.check_monitor(cfg, task.logged)
         data.prepare_data()
         data.setup("fit")
-        settle_speed(cfg, data)
+        settle_speed(cfg, task, data)
         run.write_config(cfg)
         run.write_json("splits.json", data.split_ids())
         task, trainer = build_task(cfg), build_trainer(cfg, run)
@@ -59,11 +62,20 @@ def train(cfg: DictConfig, run: Run) -> Evaluation:
     return scores
 
 
-def settle_speed(cfg: DictConfig, data: object) -> None:
-    """Replace ``precision=auto`` and ``memory_format=auto`` in the config by what a short probe finds fastest."""
-    pinned = cfg.trainer.precision, cfg.memory_format
-    if "auto" not in pinned:
+def settle_speed(cfg: DictConfig, task: Task, data: SegmentationData) -> None:
+    """Replace ``precision=auto`` and ``memory_format=auto`` by what a short probe finds fastest."""
+    if "auto" not in (cfg.trainer.precision, cfg.memory_format):
         return
+    device = Fabric(accelerator=cfg.trainer.accelerator, devices=1).device
+    image = data.on_after_batch_transfer(next(iter(data.loader("train"))), 0)["image"]
+    choice = precision.choose(
+        task.net.to(device),
+        image.to(device),
+        precision=cfg.trainer.precision,
+        memory_format=cfg.memory_format,
+    )
+    rank_zero_info(str(choice))
+    cfg.trainer.precision, cfg.memory_format = choice.precision, choice.memory_format
 
 
 @hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="train")

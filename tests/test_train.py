@@ -26,22 +26,36 @@ TINY = (
 )
 
 
+def environment(cwd: Path) -> dict[str, str]:
+    return os.environ | {"BIRDLAB_CACHE": str(cwd / "cache"), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
 def birdlab(verb: str, *words: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", f"birdlab.{verb}", *words],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"BIRDLAB_CACHE": str(cwd / "cache"), "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
-    )
+    command = [sys.executable, "-m", f"birdlab.{verb}", *words]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment(cwd))
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done
 
 
+def study(data: Path) -> tuple[str, ...]:
+    return ("+experiment=focal_tversky", "data=birdsounds_denoising", f"data.root={data}", *TINY)
+
+
 def train(*words: str, cwd: Path, data: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    source = ("+experiment=focal_tversky", "data=birdsounds_denoising", f"data.root={data}")
-    return birdlab("train", *source, *TINY, *words, cwd=cwd, check=check)
+    return birdlab("train", *study(data), *words, cwd=cwd, check=check)
+
+
+def start_training(*words: str, cwd: Path, data: Path) -> subprocess.Popen[bytes]:
+    """A training in a process group of its own, to be interrupted or killed with its workers."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "birdlab.train", *study(data), *words],
+        cwd=cwd,
+        env=environment(cwd),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
@@ -107,12 +121,12 @@ def test_evaluate_gives_the_numbers_of_the_test_to_the_last_digit(trained: Path)
 
 
 def test_w_and_b_is_never_imported_without_its_logger(tmp_path: Path, tiny_pairs: Path) -> None:
-    program = "import sys; sys.modules['wandb'] = None; from birdlab.train import main; main()"  # None: import fails
-    words = ["+experiment=focal_tversky", "data=birdsounds_denoising", f"data.root={tiny_pairs}", *TINY]
+    # None makes the import fail.
+    program = "import sys; sys.modules['wandb'] = None; from birdlab.train import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", program, *words, "hydra.run.dir=run"],
+        [sys.executable, "-c", program, *study(tiny_pairs), "hydra.run.dir=run"],
         cwd=tmp_path,
-        env=os.environ | {"BIRDLAB_CACHE": str(tmp_path / "cache")},
+        env=environment(tmp_path),
         capture_output=True,
         text=True,
     )
@@ -182,15 +196,7 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(
     )
     train(*settings, "hydra.run.dir=whole", cwd=tmp_path, data=tiny_pairs)
 
-    source = ("+experiment=focal_tversky", "data=birdsounds_denoising", f"data.root={tiny_pairs}")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "birdlab.train", *source, *TINY, *settings, "hydra.run.dir=killed"],
-        cwd=tmp_path,
-        env=os.environ | {"BIRDLAB_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start_training(*settings, "hydra.run.dir=killed", cwd=tmp_path, data=tiny_pairs)
     history = tmp_path / "killed" / "metrics.csv"
     while process.poll() is None and not (history.is_file() and len(history.read_text().splitlines()) >= 4):
         time.sleep(0.01)
@@ -208,22 +214,7 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path, tiny_pairs: Path) -> None:
-    source = ("+experiment=focal_tversky", "data=birdsounds_denoising", f"data.root={tiny_pairs}")
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "birdlab.train",
-            *source,
-            *TINY,
-            "trainer.max_epochs=500",
-            "hydra.run.dir=run",
-        ],
-        cwd=tmp_path,
-        env=os.environ | {"BIRDLAB_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start_training("trainer.max_epochs=500", "hydra.run.dir=run", cwd=tmp_path, data=tiny_pairs)
     while process.poll() is None and not (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file():
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -43,8 +43,8 @@ class FiniteLoss(Callback):
             if not good:
                 rate = task.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
                 raise BirdlabError(
-                    f"The loss is {loss.item()} at step {step}, on the samples {', '.join(ids)}. The last good "
-                    f"epoch is kept in checkpoints/last.ckpt. Look at these samples with birdlab.preview, "
+                    f"The loss is {loss.item()} at step {step}, on the samples {', '.join(ids)}. The last "
+                    "good epoch is kept in checkpoints/last.ckpt. Look at the samples with birdlab.preview, "
                     f"lower the rate (optimizer.lr={rate / 10:g}), clip gradients "
                     "(trainer.gradient_clip_val=1), or pin trainer.precision=32-true."
                 )

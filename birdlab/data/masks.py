@@ -1,18 +1,53 @@
 """Where a known call is the sound that is heard: exact masks from a clean track and its background."""
 
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+# Of the official image: rows are 31 Hz and columns 2 ms apart, a tone is some 500 Hz thick and an impulse 4 ms.
+_LEVEL_ROWS, _LEVEL_COLUMNS = 15, 151
+_CLOSING = (9, 7)
+_OPENING = (5, 3)
+
+
+def background_level(background: Tensor) -> Tensor:
+    """The level of a background, from one draw of it: root mean square over about 470 Hz and 0.3 s.
+
+    Short enough to follow gusts and engines, long enough that the holes and peaks of a noise do not become
+    holes and peaks of the mask.
+
+    Args:
+        background: magnitudes [F, T] of the official spectrogram, one- or two-sided.
+
+    Returns:
+        magnitudes [F, T].
+    """
+    power = cv2.boxFilter(
+        background.square().numpy(),
+        cv2.CV_32F,
+        (_LEVEL_COLUMNS, _LEVEL_ROWS),
+        borderType=cv2.BORDER_REFLECT,
+    )
+    # A running sum may end a hair below zero after something loud.
+    return torch.from_numpy(power.astype(np.float32, copy=False)).clamp_(min=0).sqrt_()
 
 
 def bird_mask(clean: Tensor, background: Tensor, *, peak_range_db: float = 30.0, snr_db: float = 0.0) -> Tensor:
     """True where the isolated call stands above the background and near enough to its own peak.
 
     A cell is bird if |clean| exceeds the background level by ``snr_db`` and lies within ``peak_range_db`` of
-    the loudest cell of the call.
+    the loudest cell of the call. The mask is then closed (gaps up to 9 rows or 7 columns: 280 Hz, 14 ms, less
+    than the spectrogram resolves between two tones) and opened (specks under 5 rows or 3 columns, smaller than
+    the window's own blur, vanish), as a careful hand draws: no speckle in a noisy call or its reverberation,
+    and the pauses between syllables stay.
 
     Args:
-        clean: magnitudes [F, T] of the call alone, as it is in the mixture.
+        clean: magnitudes [F, T] of the call alone, as it is in the mixture; the official spectrogram, one- or
+            two-sided.
         background: magnitudes [F, T] (or [F, 1]) of the background's level, smooth enough to be a level
-            and not a draw of the noise.
+            and not a draw of the noise; see ``background_level``.
         peak_range_db: a call's reverberation and side lobes lie further below its peak than this.
         snr_db: how far above the background a cell must be.
 
@@ -21,4 +56,9 @@ def bird_mask(clean: Tensor, background: Tensor, *, peak_range_db: float = 30.0,
     """
     above_background = clean > background * 10 ** (snr_db / 20)
     near_peak = clean > clean.max() * 10 ** (-peak_range_db / 20)
-    return above_background & near_peak
+    return torch.from_numpy(_tidied((above_background & near_peak).numpy().view(np.uint8)).view(np.bool_))
+
+
+def _tidied(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones(_CLOSING, np.uint8))
+    return cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones(_OPENING, np.uint8)).astype(np.uint8, copy=False)

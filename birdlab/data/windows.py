@@ -45,6 +45,6 @@ def check_window(window_s: float | None, hop_s: float | None, shortest_s: float)
         raise BirdlabError(f"data.window_s={window_s:g}: give at least {shortest_s:g} s, or null for all.")
     if hop_s is not None and not shortest_s / 2 <= hop_s <= window_s:
         raise BirdlabError(
-            f"data.hop_s={hop_s:g}: give {shortest_s / 2:g} s at least, and at most data.window_s={window_s:g} s, "
-            "so that there are no gaps."
+            f"data.hop_s={hop_s:g}: give at least {shortest_s / 2:g} and, to leave no gaps, "
+            f"at most data.window_s={window_s:g}."
         )

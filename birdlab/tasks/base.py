@@ -1,4 +1,4 @@
-"""What both tasks share: the optimizer and its schedule, randomness that needs no storing, plain checkpoints."""
+"""What both tasks share: the optimizer and its schedule, randomness, plain checkpoints."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -31,6 +31,7 @@ class Task(LightningModule):
             plus ``steps_argument``, the name of the argument that is filled with the number of steps or
             epochs of the training; None keeps the rate.
         config: the run's resolved config as plain containers; it travels inside the checkpoint.
+        channels: of the network's input; the grey image is repeated.
         memory_format: of images and convolution weights.
         seed: of dropout and whatever else the network draws.
     """
@@ -45,6 +46,7 @@ class Task(LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         scheduler: Mapping[str, Any] | None = None,
         config: Mapping[str, Any] | None = None,
+        channels: int = 1,
         memory_format: MemoryFormat = "contiguous",
         seed: int = 0,
     ) -> None:
@@ -58,6 +60,7 @@ class Task(LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.config = dict(config or {})
+        self.channels = channels
         self.seed = seed
         # "disable": looking for NaN would wait for the device at every step; `FiniteLoss` looks, rarely.
         self.losses = nn.ModuleDict(
@@ -71,6 +74,13 @@ class Task(LightningModule):
     @abstractmethod
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        return batch | {"image": self.as_input(batch["image"])}
+
+    def as_input(self, image: Tensor) -> Tensor:
+        """What the network sees of grey bytes [B, F, T], as images travel: float [B, C, F, T] in 0..1."""
+        return image.unsqueeze(1).expand(-1, self.channels, -1, -1) / 255
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         torch.manual_seed(hash((self.seed, self.global_rank, self.global_step)) & 0x7FFF_FFFF_FFFF_FFFF)
@@ -126,6 +136,5 @@ class Task(LightningModule):
 
 
 def _few(names: list[str]) -> str:
-    return (
-        ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "") if names else "none"
-    )
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more or "none"

@@ -1,7 +1,7 @@
 """Segmentation: which pixels of a spectrogram are bird."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ class SegmentationTask(Task):
     native masks. The threshold that validation data ask for is kept with the weights.
     """
 
-    logged = {
+    logged: ClassVar = {
         "train/loss": "min",
         "val/loss": "min",
         "val/iou_resized": "max",
@@ -37,17 +37,17 @@ class SegmentationTask(Task):
         self.test_scores = SegmentationScores()
         self.legacy_iou = torch.nn.ModuleDict({"val": LegacyIoU(), "test": LegacyIoU()})
 
-    def foreground_logits(self, image: Tensor) -> Tensor:
+    def logits(self, image: Tensor) -> Tensor:
         """Logits [B, F, T] of bird against background for images [B, C, F, T]."""
-        return foreground(self(image))
+        return foreground_logits(self(image))
 
     @torch.inference_mode()
     def probabilities(self, batch: Batch) -> Tensor:
         """Probabilities [B, F, T] of bird at the network's size."""
-        return self.foreground_logits(batch["image"]).float().sigmoid()
+        return self.logits(batch["image"]).float().sigmoid()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss: Tensor = self.loss(self.foreground_logits(batch["image"]), batch["mask"])
+        loss: Tensor = self.loss(self.logits(batch["image"]), batch["mask"])
         self.losses["train"].update(loss.detach())
         return loss
 
@@ -57,7 +57,7 @@ class SegmentationTask(Task):
         super().on_train_epoch_end()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        logits = self.foreground_logits(batch["image"])
+        logits = self.logits(batch["image"])
         self.losses["val"].update(self.loss(logits, batch["mask"]), len(logits))
         self.val_scores.update(logits, batch["mask"])
         self.legacy_iou["val"].update(logits, batch["mask"])
@@ -81,7 +81,7 @@ class SegmentationTask(Task):
         self._reset("val", self.val_scores)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        logits = self.foreground_logits(batch["image"])
+        logits = self.logits(batch["image"])
         self.losses["test"].update(self.loss(logits, batch["mask"]), len(logits))
         self.legacy_iou["test"].update(logits, batch["mask"])
         self.test_scores.update(to_native(logits, batch["native_mask"]), batch["native_mask"])
@@ -102,7 +102,7 @@ class SegmentationTask(Task):
         self.legacy_iou[stage].reset()
 
 
-def foreground(logits: Tensor) -> Tensor:
+def foreground_logits(logits: Tensor) -> Tensor:
     """Logits [B, F, T] of bird against background from a network's [B, K, F, T], K = 1 or 2.
 
     For two classes the difference of the logits is softmax exactly: softmax(z)_1 = sigmoid(z_1 - z_0).
