@@ -1,0 +1,82 @@
+"""Audacity's and Raven's label files, and what they look like when broken."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from birdlab.data.boxes import Box, read_boxes
+from birdlab.errors import BirdlabError
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "XC1.txt"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_audacity_spectral_labels(tmp_path: Path) -> None:
+    text = "0.5\t1.25\tParus major\n\\\t1000.5\t3000\n2\t3\tÖ\n4.0\t5.0\n\\\t-1\t2000\n6\t7\t\n\\\t800\t-1\n"
+    assert read_boxes(written(tmp_path, text)) == [
+        Box(0.5, 1.25, 1000.5, 3000, "Parus major"),
+        Box(2, 3, 0, math.inf, "Ö"),
+        Box(4, 5, 0, 2000, ""),
+        Box(6, 7, 800, math.inf, ""),
+    ]
+
+
+RAVEN = (
+    "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\tSpecies\n"
+    "1\tWaveform 1\t1\t0.5\t1.25\t1000.5\t3000\tParus major\n"
+    "1\tSpectrogram 1\t1\t0.5\t1.25\t1000.5\t3000\tParus major\n"
+    "2\tSpectrogram 1\t1\t2\t3\t\t\t\n"
+)
+
+
+def test_raven_selection_tables(tmp_path: Path) -> None:
+    expected = [Box(0.5, 1.25, 1000.5, 3000, "Parus major"), Box(2, 3, 0, math.inf, "")]
+    assert read_boxes(written(tmp_path, RAVEN)) == expected
+    (tmp_path / "windows.txt").write_bytes(
+        RAVEN.replace("\n", "\r\n").replace("Parus major", "Mönch").encode("latin-1")
+    )
+    assert read_boxes(tmp_path / "windows.txt")[0].label == "Mönch"
+    assert read_boxes(written(tmp_path, "\ufeff" + RAVEN)) == expected
+
+
+def test_raven_tables_without_frequencies(tmp_path: Path) -> None:
+    text = "Selection\tBegin Time (s)\tEnd Time (s)\n1\t0\t1\n"
+    assert read_boxes(written(tmp_path, text)) == [Box(0, 1, 0, math.inf, "")]
+
+
+def test_no_labels_is_no_mistake(tmp_path: Path) -> None:
+    assert read_boxes(written(tmp_path, "")) == []
+    assert read_boxes(written(tmp_path, RAVEN.splitlines()[0] + "\n")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("0\t1\ta\nsome text\n", 2),
+        ("0\tone\ta\n", 1),
+        ("0\t1\ta\n\\\t100\n", 1),
+        ("\\\t100\t200\n", 1),
+        ("0\t1\ta\n\\\t1\t2\n\\\t100\t200\n", 3),
+        ("0\t1\ta\n3\t2\ta\n", 2),
+        ("1\t1\tpoint\n", 1),
+        ("-1\t1\ta\n", 1),
+        ("nan\t1\ta\n", 1),
+        ("0\tinf\ta\n", 1),
+        ("0\t1\ta\n\\\t200\t100\n", 1),
+        (RAVEN + "3\tSpectrogram 1\t1\tx\t3\t\t\t\n", 5),
+        (RAVEN + "3\tSpectrogram 1\n", 5),
+        ("Selection\tBegin Time (s)\n1\t0\n", 1),
+    ],
+)
+def test_mistakes_name_file_and_line(tmp_path: Path, text: str, line: int) -> None:
+    with pytest.raises(BirdlabError, match=rf"XC1\.txt, line {line}:"):
+        read_boxes(written(tmp_path, text))
+
+
+def test_absent_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BirdlabError, match=r"none\.txt"):
+        read_boxes(tmp_path / "none.txt")
