@@ -35,7 +35,7 @@ def build_task(cfg: DictConfig) -> Task:
         loss=_instantiate(cfg.loss),
         optimizer=_instantiate(cfg.optimizer),
         scheduler=_instantiate(cfg.scheduler),
-        config=OmegaConf.to_container(cfg, resolve=True),
+        settings=OmegaConf.to_container(cfg, resolve=True),
         channels=cfg.data.channels,
         memory_format="contiguous" if cfg.memory_format == "auto" else cfg.memory_format,
         seed=cfg.seed,
@@ -65,7 +65,10 @@ def _instantiate(node: DictConfig | None, **built: Any) -> Any:
     if node is None:
         return None
     try:
-        return instantiate(node, _convert_="all", **built)
+        if not built:
+            return instantiate(node, _convert_="all")
+        # Given to Hydra, built objects would be searched for more to build.
+        return instantiate(node, _convert_="all", _partial_=True)(**built)
     except Exception as error:
         cause = error.__cause__ or error
         if isinstance(cause, BirdlabError):

@@ -181,7 +181,7 @@ def _job_name(number: int | str, overrides: Sequence[str]) -> str:
         key, _, value = override.lstrip("+~").partition("=")
         if key in {"experiment", "sweep", "resume", "logger", "name"} or "/" in value or "\\" in value:
             continue
-        words.append(value if key in groups() else f"{key.rsplit('.', 1)[-1]}-{value}")
+        words.append(value if key in groups() else f"{key.rsplit('.', 1)[-1]}-{value.strip('{}[]')}")
     if not any(word.startswith("seed-") for word in words):
         words.append("seed-0")
     name = "_".join(re.sub(r"[^A-Za-z0-9._-]+", "-", word).strip("-") for word in words)

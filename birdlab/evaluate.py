@@ -9,6 +9,7 @@ import torch
 import typer
 from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -31,14 +32,12 @@ FRONT_END = ("image_size", "channels", "sample_rate", "sides")
 
 SHOWN = {
     "iou": "IoU",
-    "iou_pooled": "pooled IoU",
-    "iou_two_class": "two-class IoU",
+    "iou_pooled": "pooled",
+    "iou_two_class": "2-class",
     "dice": "Dice",
-    "precision": "precision",
+    "precision": "prec.",
     "recall": "recall",
-    "accuracy": "accuracy",
-    "over_segmentation": "over-seg.",
-    "under_segmentation": "under-seg.",
+    "accuracy": "acc.",
 }
 """Columns of the printed table."""
 
@@ -70,13 +69,14 @@ class Evaluation:
         }
 
     def table(self) -> Table:
-        table = Table(title=f"Scores on the {self.split} split, at the resolution of the masks")
-        table.add_column("")
+        title = f"Scores on the {self.split} split, at the resolution of the masks"
+        table = Table(title=title, title_style="bold", box=box.SIMPLE, padding=(0, 1), collapse_padding=True)
+        table.add_column("", no_wrap=True)
         for heading in SHOWN.values():
-            table.add_column(heading, justify="right")
+            table.add_column(heading, justify="right", no_wrap=True)
         rows = {
-            "network, threshold .50": self.network,
-            f"network, threshold {self.threshold:.2f} from validation".replace("0.", "."): self.network_tuned,
+            "network at .50": self.network,
+            f"network at {self.threshold:.2f} (validation)".replace("0.", "."): self.network_tuned,
         }
         for name, scores in (rows | dict(self.references)).items():
             table.add_row(name, *(f"{scores[key]:.3f}" for key in SHOWN))

@@ -61,7 +61,8 @@ class Run:
         Raises:
             BirdlabError: if something is there already; nothing is ever overwritten.
         """
-        if directory.is_dir() and any(directory.iterdir()):
+        # A run that failed before it began leaves nothing but the note that says so.
+        if directory.is_dir() and any(path.name != "provenance.json" for path in directory.iterdir()):
             raise BirdlabError(
                 f"{directory} is occupied. Go on with that run by resume={directory}, or choose another "
                 "folder by hydra.run.dir=FOLDER."

@@ -1,14 +1,15 @@
 """``python -m birdlab.train +experiment=focal_tversky``: compose, check, build, fit, test, write."""
 
-import os
+import logging
 import sys
+import warnings
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from lightning.fabric import Fabric
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -67,14 +68,10 @@ def settle_speed(cfg: DictConfig, task: Task, data: SegmentationData) -> None:
     if "auto" not in (cfg.trainer.precision, cfg.memory_format):
         return
     device = Fabric(accelerator=cfg.trainer.accelerator, devices=1).device
-    image = data.on_after_batch_transfer(next(iter(data.loader("train"))), 0)["image"]
-    choice = precision.choose(
-        task.net.to(device),
-        image.to(device),
-        precision=cfg.trainer.precision,
-        memory_format=cfg.memory_format,
-    )
-    rank_zero_info(str(choice))
+    image = task.as_input(next(iter(data.train_dataloader()))["image"].to(device))
+    pinned = {"precision": cfg.trainer.precision, "memory_format": cfg.memory_format}
+    choice = precision.choose(task.net.to(device), image, **pinned)
+    Console().print(str(choice), highlight=False)
     cfg.trainer.precision, cfg.memory_format = choice.precision, choice.memory_format
 
 
@@ -122,7 +119,9 @@ def resumed_config(run: Run, overrides: list[str]) -> DictConfig:
 
 def main() -> None:
     """Run Hydra on the command line, once the mistakes it would only half explain are ruled out."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "0")
+    # Lightning's remarks on devices and tips; its warnings stay.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     config.register_resolvers()
     words = sys.argv[1:]
     try:

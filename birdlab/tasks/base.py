@@ -30,7 +30,7 @@ class Task(LightningModule):
         scheduler: Lightning's dictionary (``scheduler`` a partial, ``interval``, ``frequency``, ``monitor``)
             plus ``steps_argument``, the name of the argument that is filled with the number of steps or
             epochs of the training; None keeps the rate.
-        config: the run's resolved config as plain containers; it travels inside the checkpoint.
+        settings: the run's resolved config as plain containers; it travels inside the checkpoint.
         channels: of the network's input; the grey image is repeated.
         memory_format: of images and convolution weights.
         seed: of dropout and whatever else the network draws.
@@ -45,7 +45,7 @@ class Task(LightningModule):
         loss: nn.Module,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         scheduler: Mapping[str, Any] | None = None,
-        config: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
         channels: int = 1,
         memory_format: MemoryFormat = "contiguous",
         seed: int = 0,
@@ -59,12 +59,12 @@ class Task(LightningModule):
         self.loss = loss
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self.config = dict(config or {})
+        self.settings = dict(settings or {})
         self.channels = channels
         self.seed = seed
         # "disable": looking for NaN would wait for the device at every step; `FiniteLoss` looks, rarely.
-        self.losses = nn.ModuleDict(
-            {stage: MeanMetric(nan_strategy="disable") for stage in ("train", "val", "test")}
+        self.train_loss, self.val_loss, self.test_loss = (
+            MeanMetric(nan_strategy="disable") for _ in range(3)
         )
 
     def forward(self, image: Tensor) -> Tensor:
@@ -74,9 +74,6 @@ class Task(LightningModule):
     @abstractmethod
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
-
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        return batch | {"image": self.as_input(batch["image"])}
 
     def as_input(self, image: Tensor) -> Tensor:
         """What the network sees of grey bytes [B, F, T], as images travel: float [B, C, F, T] in 0..1."""
@@ -107,12 +104,15 @@ class Task(LightningModule):
             super().lr_scheduler_step(scheduler, metric)
 
     def on_train_epoch_end(self) -> None:
+        self.log("train/loss", self.train_loss.compute())
+        self.train_loss.reset()
+        self.log("train/rate", self.optimizers().param_groups[0]["lr"])
         for config in self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, ReduceLROnPlateau):
                 config.scheduler.step(float(self.trainer.callback_metrics[config.monitor]))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["birdlab"] = {"config": self.config}
+        checkpoint["birdlab"] = {"config": self.settings}
 
     def load_weights(self, state: Mapping[str, Tensor], origin: str) -> None:
         """Take over the weights of a checkpoint.

@@ -35,11 +35,11 @@ class SegmentationTask(Task):
         self.register_buffer("threshold", torch.tensor(0.5))
         self.val_scores = SegmentationScores()
         self.test_scores = SegmentationScores()
-        self.legacy_iou = torch.nn.ModuleDict({"val": LegacyIoU(), "test": LegacyIoU()})
+        self.val_legacy_iou, self.test_legacy_iou = LegacyIoU(), LegacyIoU()
 
     def logits(self, image: Tensor) -> Tensor:
-        """Logits [B, F, T] of bird against background for images [B, C, F, T]."""
-        return foreground_logits(self(image))
+        """Logits [B, F, T] of bird against background for grey images uint8 [B, F, T]."""
+        return foreground_logits(self(self.as_input(image)))
 
     @torch.inference_mode()
     def probabilities(self, batch: Batch) -> Tensor:
@@ -48,19 +48,14 @@ class SegmentationTask(Task):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss: Tensor = self.loss(self.logits(batch["image"]), batch["mask"])
-        self.losses["train"].update(loss.detach())
+        self.train_loss.update(loss.detach())
         return loss
-
-    def on_train_epoch_end(self) -> None:
-        self.log("train/loss", self.losses["train"].compute(), sync_dist=False)
-        self.losses["train"].reset()
-        super().on_train_epoch_end()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self.logits(batch["image"])
-        self.losses["val"].update(self.loss(logits, batch["mask"]), len(logits))
+        self.val_loss.update(self.loss(logits, batch["mask"]), len(logits))
         self.val_scores.update(logits, batch["mask"])
-        self.legacy_iou["val"].update(logits, batch["mask"])
+        self.val_legacy_iou.update(logits, batch["mask"])
 
     def on_validation_epoch_end(self) -> None:
         chosen = self.val_scores.best_threshold()
@@ -69,21 +64,22 @@ class SegmentationTask(Task):
             self.threshold.fill_(chosen)
         self.log_dict(
             {
-                "val/loss": self.losses["val"].compute(),
+                "val/loss": self.val_loss.compute(),
                 "val/threshold": chosen,
                 "val/iou_resized": at_half["iou"],
                 "val/iou_best_resized": at_chosen["iou"],
                 "val/iou_pooled_resized": at_half["iou_pooled"],
                 "val/dice_resized": at_half["dice"],
-                "val/legacy_iou": self.legacy_iou["val"].compute(),
+                "val/legacy_iou": self.val_legacy_iou.compute(),
             }
         )
-        self._reset("val", self.val_scores)
+        for metric in (self.val_loss, self.val_scores, self.val_legacy_iou):
+            metric.reset()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self.logits(batch["image"])
-        self.losses["test"].update(self.loss(logits, batch["mask"]), len(logits))
-        self.legacy_iou["test"].update(logits, batch["mask"])
+        self.test_loss.update(self.loss(logits, batch["mask"]), len(logits))
+        self.test_legacy_iou.update(logits, batch["mask"])
         self.test_scores.update(to_native(logits, batch["native_mask"]), batch["native_mask"])
 
     def on_test_epoch_end(self) -> None:
@@ -91,15 +87,11 @@ class SegmentationTask(Task):
         at_chosen = self.test_scores.scores(float(self.threshold))
         self.log_dict({f"test/{name}": value for name, value in at_half.items()})
         self.log_dict({f"test_tuned/{name}": value for name, value in at_chosen.items()})
-        self.log("test/loss", self.losses["test"].compute())
-        self.log("test/legacy_iou", self.legacy_iou["test"].compute())
+        self.log("test/loss", self.test_loss.compute())
+        self.log("test/legacy_iou", self.test_legacy_iou.compute())
         self.log("test_tuned/threshold", self.threshold)
-        self._reset("test", self.test_scores)
-
-    def _reset(self, stage: str, scores: SegmentationScores) -> None:
-        scores.reset()
-        self.losses[stage].reset()
-        self.legacy_iou[stage].reset()
+        for metric in (self.test_loss, self.test_scores, self.test_legacy_iou):
+            metric.reset()
 
 
 def foreground_logits(logits: Tensor) -> Tensor:
