@@ -4,23 +4,26 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from lightning import LightningDataModule, Trainer
+from lightning import Trainer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
 from birdlab.callbacks.finite import FiniteLoss
 from birdlab.checkpoint_io import CheckpointFiles
+from birdlab.data.segmentation import SegmentationData
 from birdlab.errors import BirdlabError
 from birdlab.run import Run
-from birdlab.tasks import Task
+from birdlab.tasks import SegmentationTask
 
 
-def build_data(cfg: DictConfig) -> LightningDataModule:
+def build_data(cfg: DictConfig) -> SegmentationData:
     """The DataModule of the config's task over the config's data set."""
-    return _instantiate(cfg.task.datamodule, source=_instantiate(cfg.data), augment=_instantiate(cfg.augment))
+    source, augment = _instantiate(cfg.data), _instantiate(cfg.augment)
+    data: SegmentationData = _instantiate(cfg.task.datamodule, source=source, augment=augment)
+    return data
 
 
-def build_task(cfg: DictConfig) -> Task:
+def build_task(cfg: DictConfig) -> SegmentationTask:
     """The network with its loss and optimizer, at its initial weights: a function of ``cfg.seed``.
 
     Raises:
@@ -29,7 +32,7 @@ def build_task(cfg: DictConfig) -> Task:
     torch.manual_seed(cfg.seed)
     net = _instantiate(cfg.model)
     _check_size(cfg, net)
-    task: Task = _instantiate(
+    task: SegmentationTask = _instantiate(
         cfg.task.module,
         net=net,
         loss=_instantiate(cfg.loss),

@@ -27,7 +27,7 @@ from birdlab.tasks.segmentation import foreground_logits, to_native
 
 Scores = dict[str, float]
 
-FRONT_END = ("image_size", "channels", "sample_rate", "sides")
+FRONT_END = ("image_size", "channels", "sample_rate", "sides", "window_s", "hop_s")
 """What a network was made for, whatever data set it is scored on."""
 
 SHOWN = {
@@ -70,7 +70,9 @@ class Evaluation:
 
     def table(self) -> Table:
         title = f"Scores on the {self.split} split, at the resolution of the masks"
-        table = Table(title=title, title_style="bold", box=box.SIMPLE, padding=(0, 1), collapse_padding=True)
+        table = Table(
+            title=title, title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+        )
         table.add_column("", no_wrap=True)
         for heading in SHOWN.values():
             table.add_column(heading, justify="right", no_wrap=True)
@@ -157,21 +159,20 @@ def evaluate_run(
 def data_config(run: Run, name: str | None, settings: list[str], *, trust: bool) -> DictConfig | None:
     """The data config NAME with ``key=value`` settings on top; without NAME the run's own with them.
 
-    Paths may hold anything: values aren't read by Hydra's grammar. Image size and channels stay the run's,
-    since its network was made for them.
+    Paths may hold anything: values aren't read by Hydra's grammar. What the network was made for stays the run's.
     """
     if name is None and not settings:
         return None
-    own = run.config(trust=trust).data
+    own: DictConfig = run.config(trust=trust).data
     chosen = own
     if name is not None:
         known = sorted(path.stem for path in (config.CONF / "data").glob("[!_]*.yaml"))
         if name not in known:
             raise BirdlabError(f"--data {name}: there is no such data set; there are {', '.join(known)}.")
-        cfg = config.compose_unchecked([f"data={name}"])
-        chosen = cfg.data
-        OmegaConf.set_struct(chosen, True)
-        chosen = OmegaConf.merge(chosen, {key: own[key] for key in FRONT_END})
+        # Resolved apart from the run's config, whose `scale` would cap this data set, too.
+        composed = OmegaConf.to_container(config.compose_unchecked([f"data={name}"]).data, resolve=True)
+        chosen = OmegaConf.create(composed)
+        chosen.update({key: own[key] for key in FRONT_END if own[key] is not None})
     for setting in settings:
         key, separator, value = setting.partition("=")
         key = key.removeprefix("data.")
@@ -209,14 +210,15 @@ def main(
             raise BirdlabError(f"{output} exists already. Choose another name or move it away.")
         opened = Run.open(run)
         chosen = data_config(opened, data, settings or [], trust=trust)
-        evaluation = evaluate_run(opened, chosen, split, trust=trust)  # type: ignore[arg-type]
+        evaluation = evaluate_run(opened, chosen, split, trust=trust)
         Console().print(evaluation.table())
         if output is not None:
             write_json(output, evaluation.as_dict())
 
 
 def _images(batch: Mapping[str, Any]) -> torch.Tensor:
-    return batch["image"].unsqueeze(1).float().div(255)
+    image: torch.Tensor = batch["image"]
+    return image.unsqueeze(1) / 255
 
 
 def _as_logits(mask: torch.Tensor) -> torch.Tensor:

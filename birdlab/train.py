@@ -9,7 +9,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from lightning.fabric import Fabric
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -90,7 +90,7 @@ def _job(cfg: DictConfig) -> float:
     except BirdlabError as error:
         # Hydra prints this kind without a traceback, and goes on with the other jobs of a sweep.
         raise CompactHydraException(f"birdlab: {error}") from error
-    if rank_zero_only.rank == 0:
+    if getattr(rank_zero_only, "rank", 0) == 0:
         console = Console()
         console.print(scores.table())
         console.print(f"Run directory: {run.directory}\nFigures: {run.figures}")

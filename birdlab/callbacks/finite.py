@@ -41,7 +41,7 @@ class FiniteLoss(Callback):
         finite = torch.stack([loss for _, loss, _ in unread]).isfinite().tolist()
         for (step, loss, ids), good in zip(unread, finite, strict=True):
             if not good:
-                rate = task.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+                rate = task.trainer.optimizers[0].param_groups[0]["lr"]
                 raise BirdlabError(
                     f"The loss is {loss.item()} at step {step}, on the samples {', '.join(ids)}. The last "
                     "good epoch is kept in checkpoints/last.ckpt. Look at the samples with birdlab.preview, "

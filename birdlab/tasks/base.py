@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning import LightningModule
@@ -36,7 +36,7 @@ class Task(LightningModule):
         seed: of dropout and whatever else the network draws.
     """
 
-    logged: Mapping[str, str]
+    logged: ClassVar[Mapping[str, str]]
     """Metrics by name, each with the mode (``min`` or ``max``) that is better."""
 
     def __init__(
@@ -106,10 +106,10 @@ class Task(LightningModule):
     def on_train_epoch_end(self) -> None:
         self.log("train/loss", self.train_loss.compute())
         self.train_loss.reset()
-        self.log("train/rate", self.optimizers().param_groups[0]["lr"])
+        self.log("train/rate", self.trainer.optimizers[0].param_groups[0]["lr"])
         for config in self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, ReduceLROnPlateau):
-                config.scheduler.step(float(self.trainer.callback_metrics[config.monitor]))
+                config.scheduler.step(float(self.trainer.callback_metrics[str(config.monitor)]))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["birdlab"] = {"config": self.settings}

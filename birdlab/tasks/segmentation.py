@@ -1,6 +1,6 @@
 """Segmentation: which pixels of a spectrogram are bird."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -18,7 +18,7 @@ class SegmentationTask(Task):
     native masks. The threshold that validation data ask for is kept with the weights.
     """
 
-    logged: ClassVar = {
+    logged: ClassVar[Mapping[str, str]] = {
         "train/loss": "min",
         "val/loss": "min",
         "val/iou_resized": "max",

@@ -1,0 +1,77 @@
+"""Work for several processes, and nothing left running when the first one ends."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from typing import TypeVar
+
+import cv2
+import torch
+
+from birdlab.errors import BirdlabError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def cpu_count() -> int:
+    """Processors that this process may use, which in a container or a job are fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def mapped(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, doing: str
+) -> Iterator[Result]:
+    """``map(function, items)`` in several processes, in order, a few items ahead of whoever takes them.
+
+    Args:
+        function: importable by name, or a ``functools.partial`` of such.
+        items: its arguments; they travel by pickling.
+        workers: processes; below 2 everything happens in this one.
+        doing: what the processes do, for the message if one dies.
+
+    Raises:
+        BirdlabError: if a process dies.
+    """
+    if workers < 2:
+        yield from map(function, items)
+        return
+    # "spawn": a forked child would inherit held locks, among them those of torch's threads.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise BirdlabError(
+            f"A process that was {doing} died, perhaps for want of memory: close other programs and start "
+            "again. In a script of your own, put the call below `if __name__ == '__main__':`."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """One thread per process, and no process that outlives the one that asked for it."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    # Ctrl-C reaches the whole process group; the parent shuts the pool down.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
