@@ -50,18 +50,24 @@ def compose_unchecked(overrides: Sequence[str]) -> DictConfig:
             raise BirdlabError(str(error)) from error
 
 
-def check_overrides(overrides: Sequence[str]) -> None:
+def check_overrides(overrides: Sequence[str], config_dir: Path | None = None) -> None:
     """Refuse a misspelt key on the command line and name the nearest one that exists.
 
     Keys added with ``+`` are left to `check`, which sees what they were added to.
+
+    Args:
+        overrides: words of the command line.
+        config_dir: a folder of the user's own configs, as given by Hydra's ``--config-dir``.
     """
+    known = shipped_keys() | groups()
+    if config_dir is not None:
+        known |= keys_below(config_dir)
     for word in overrides:
         if word.startswith(("-", "+", "~")) or "=" not in word:
             continue
         key = word.split("=", 1)[0].split("@", 1)[0]
-        if key.startswith("hydra") or key in shipped_keys() or key in groups():
-            continue
-        raise BirdlabError(f"There is no key {key!r}{_nearest(key, shipped_keys() | groups())}.")
+        if not key.startswith("hydra") and key not in known:
+            raise BirdlabError(f"There is no key {key!r}{_nearest(key, known)}.")
 
 
 def check(cfg: DictConfig) -> None:
@@ -118,12 +124,12 @@ def check_trusted(cfg: DictConfig) -> None:
         if name == "_target_" and value not in shipped_targets():
             raise BirdlabError(
                 f"{key}={value}: this config builds what birdlab doesn't ship, which could run any program. "
-                "If you know where it comes from and trust it, add --trust."
+                "If you know where it comes from and trust it, add --trust (with resume=: trust=true)."
             )
         if isinstance(value, str) and "${" in value:
             raise BirdlabError(
                 f"{key}={value}: a run's config holds plain values, and this one would look something up on "
-                "your machine. If you know where it comes from and trust it, add --trust."
+                "your machine. If you know where it comes from and trust it, add --trust (with resume=: trust=true)."
             )
 
 
@@ -135,12 +141,17 @@ def groups() -> frozenset[str]:
 
 @cache
 def shipped_keys() -> frozenset[str]:
-    """Every dotted key that some shipped config has, wherever it is packaged to."""
+    """Every dotted key that some shipped config has."""
+    return keys_below(CONF)
+
+
+def keys_below(folder: Path) -> frozenset[str]:
+    """Every dotted key that some config in a folder has, wherever it is packaged to."""
     keys = set()
-    for file in sorted(CONF.rglob("*.yaml")):
+    for file in sorted(folder.rglob("*.yaml")):
         text = file.read_text(encoding="utf-8")
         content = yaml.safe_load(text) or {}
-        group = file.parent.relative_to(CONF).as_posix()
+        group = file.parent.relative_to(folder).as_posix()
         prefix = "" if group == "." or "@package _global_" in text else f"{group}."
         for key in _keys(content):
             if key.split(".")[0] not in {"defaults", "hydra"}:

@@ -70,9 +70,7 @@ class Evaluation:
 
     def table(self) -> Table:
         title = f"Scores on the {self.split} split, at the resolution of the masks"
-        table = Table(
-            title=title, title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
-        )
+        table = Table(title=title, title_style="bold", box=box.SIMPLE_HEAD, padding=0)
         table.add_column("", no_wrap=True)
         for heading in SHOWN.values():
             table.add_column(heading, justify="right", no_wrap=True)
@@ -159,7 +157,8 @@ def evaluate_run(
 def data_config(run: Run, name: str | None, settings: list[str], *, trust: bool) -> DictConfig | None:
     """The data config NAME with ``key=value`` settings on top; without NAME the run's own with them.
 
-    Paths may hold anything: values aren't read by Hydra's grammar. What the network was made for stays the run's.
+    Paths may hold anything: values aren't read by Hydra's grammar. What the network was made
+    for stays the run's.
     """
     if name is None and not settings:
         return None
@@ -171,7 +170,7 @@ def data_config(run: Run, name: str | None, settings: list[str], *, trust: bool)
             raise BirdlabError(f"--data {name}: there is no such data set; there are {', '.join(known)}.")
         # Resolved apart from the run's config, whose `scale` would cap this data set, too.
         composed = OmegaConf.to_container(config.compose_unchecked([f"data={name}"]).data, resolve=True)
-        chosen = OmegaConf.create(composed)
+        chosen = DictConfig(composed)
         chosen.update({key: own[key] for key in FRONT_END if own[key] is not None})
     for setting in settings:
         key, separator, value = setting.partition("=")

@@ -3,6 +3,7 @@
 import logging
 import sys
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import hydra
@@ -16,7 +17,7 @@ from rich.console import Console
 from birdlab import config, precision
 from birdlab.build import build_data, build_task, build_trainer, close_loggers
 from birdlab.data.segmentation import SegmentationData
-from birdlab.errors import BirdlabError
+from birdlab.errors import BirdlabError, command
 from birdlab.evaluate import Evaluation, evaluate
 from birdlab.run import Run
 from birdlab.tasks import Task
@@ -85,7 +86,7 @@ def _job(cfg: DictConfig) -> float:
             run = Run.new(directory)
         else:
             run = Run.open(directory)
-            cfg = resumed_config(run, HydraConfig.get().overrides.task)
+            cfg = resumed_config(run, HydraConfig.get().overrides.task, trust=cfg.trust)
         scores = train(cfg, run)
     except BirdlabError as error:
         # Hydra prints this kind without a traceback, and goes on with the other jobs of a sweep.
@@ -97,16 +98,16 @@ def _job(cfg: DictConfig) -> float:
     return scores.network["iou"]
 
 
-def resumed_config(run: Run, overrides: list[str]) -> DictConfig:
+def resumed_config(run: Run, overrides: list[str], *, trust: bool) -> DictConfig:
     """The config of a run that goes on, with the trainer's limits as said now.
 
     Raises:
         BirdlabError: if anything else is to be changed: the run would not be what its config says.
     """
-    cfg = run.config(trust=True)  # one's own run
+    cfg = run.config(trust=trust)
     for override in overrides:
         key, _, value = override.partition("=")
-        if key == "resume":
+        if key in {"resume", "trust"}:
             continue
         if not key.startswith(RESUMABLE):
             raise BirdlabError(
@@ -124,13 +125,13 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     config.register_resolvers()
     words = sys.argv[1:]
-    try:
-        config.check_overrides(words)
+    options = dict(pairwise(words))
+    own = options.get("--config-dir", options.get("-cd"))
+    with command():
+        config.check_overrides(words, Path(own) if own else None)
         for word in words:
             if word.startswith("resume="):
                 Run.open(Path(word.removeprefix("resume=")))
-    except BirdlabError as error:
-        sys.exit(f"birdlab: {error}")
     _job()
 
 
