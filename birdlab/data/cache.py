@@ -8,18 +8,13 @@ a change of a file or a setting gives another name. Deleting any of it is safe: 
 import hashlib
 import json
 import mmap
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +33,6 @@ from birdlab.errors import BirdlabError
 
 VERSION = 1
 """Of the cache's layout and of the resizing: raised whenever old caches must not be read any more."""
-
-_CHUNK = 8
-"""Samples decoded per task: a few tenths of a second for the official images, and megabytes of memory."""
-
-_SAMPLES_PER_PROCESS = 64
-"""Starting a process costs as long as decoding about so many official images."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +107,7 @@ def cached(source: Source, split: Split, samples: Sequence[Sample], directory: P
         split: names the cache and the progress bar.
         samples: at least one, in the order they are to be stored.
         directory: parent of all cache folders.
-        workers: decode in at most so many processes.
+        workers: decode in so many threads.
 
     Raises:
         BirdlabError: for a sample that cannot be read, or a folder that cannot be written.
@@ -218,7 +207,7 @@ def _build(
 
 
 def _write(partial: Path, source: Source, split: Split, samples: Sequence[Sample], workers: int) -> None:
-    """Fill the folder ``partial``, sequentially, with memory for a few chunks only."""
+    """Fill the folder ``partial``, sequentially, with memory for a few samples only."""
     frequency, time = source.image_size
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(samples), frequency, time)}
     manifest = {"version": VERSION, "image_size": [frequency, time], "ids": [sample.id for sample in samples]}
@@ -232,10 +221,10 @@ def _write(partial: Path, source: Source, split: Split, samples: Sequence[Sample
         json.dump(manifest, text)
         for file in (images, masks):
             np.lib.format.write_array_header_1_0(file, header)
-        for image_chunk, mask_chunk in _decoded(source, samples, workers):
-            images.write(image_chunk.data)
-            masks.write(mask_chunk.data)
-            progress.advance(bar, len(image_chunk))
+        for image, mask in _decoded(source, samples, workers):
+            images.write(image.tobytes())
+            masks.write(mask.tobytes())
+            progress.advance(bar)
         for written in (images, masks, text):
             written.flush()
             os.fsync(written.fileno())
@@ -246,62 +235,35 @@ def _progress() -> Progress:
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
-Chunk = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+def _decoded(source: Source, samples: Sequence[Sample], workers: int) -> Iterator[tuple[Image, Mask]]:
+    """Resized images and masks, in order.
 
-
-def _decoded(source: Source, samples: Sequence[Sample], workers: int) -> Iterator[Chunk]:
-    """Chunks of resized images and masks, in order."""
-    chunks = [samples[start : start + _CHUNK] for start in range(0, len(samples), _CHUNK)]
-    workers = min(workers, len(samples) // _SAMPLES_PER_PROCESS)
-    if workers < 2:
-        yield from (_decode(source, chunk) for chunk in chunks)
-        return
-    # "spawn": a forked child would inherit the lock, and the locked mutexes of torch's threads.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    Threads do: decoding and resizing run outside of Python's lock, and a process would have to import torch
+    first, which takes as long as reading a hundred images and more memory than all of this.
+    """
+    threads = torch.get_num_threads()
+    # Or torch would start as many threads again for every one of ours.
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
     try:
         # Submitting a few ahead, rather than all, bounds the results that wait for a slow one before them.
-        waiting: deque[Future[Chunk]] = deque()
-        for chunk in chunks:
-            waiting.append(pool.submit(_decode, source, chunk))
+        waiting: deque[Future[tuple[Image, Mask]]] = deque()
+        for sample in samples:
+            waiting.append(pool.submit(_decode, source, sample))
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-    except BrokenProcessPool as error:
-        raise BirdlabError(
-            "A process that was reading samples died. If for want of memory, read with fewer at once: "
-            "loader.num_workers=1. In a script of your own, put the call below `if __name__ == '__main__':`."
-        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
 
 
-def _decode(source: Source, samples: Sequence[Sample]) -> Chunk:
-    images = np.empty((len(samples), *source.image_size), np.uint8)
-    masks = np.empty_like(images)
-    for row, sample in enumerate(samples):
-        try:
-            image, mask = source.read(sample)
-        except OSError as error:
-            raise BirdlabError(f"{sample.id}: cannot be read ({error}).") from error
-        images[row] = resize_image(image, source.image_size)
-        masks[row] = resize_mask(mask, source.image_size)
-    return images, masks
-
-
-def _start_worker() -> None:
-    """One thread per process, and no process that outlives the one that asked for it."""
-    torch.set_num_threads(1)
-    # Ctrl-C reaches the whole process group; the parent shuts the pool down.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+def _decode(source: Source, sample: Sample) -> tuple[Image, Mask]:
+    try:
+        image, mask = source.read(sample)
+    except OSError as error:
+        raise BirdlabError(f"{sample.id}: cannot be read ({error}).") from error
+    return resize_image(image, source.image_size), resize_mask(mask, source.image_size)
 
 
 @contextmanager

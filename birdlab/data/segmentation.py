@@ -107,7 +107,7 @@ class SegmentationData(LightningDataModule):
                     f"{type(self.source).__name__}: the {split} split has no samples ({sizes}). "
                     f"Check data.root, data.fractions and data.n_{split}."
                 )
-            self._arrays[split] = cached(self.source, split, samples, self.cache_dir, self._reading_processes)
+            self._arrays[split] = cached(self.source, split, samples, self.cache_dir, self._reading_threads)
         return self._arrays[split]
 
     def prepare_data(self) -> None:
@@ -183,6 +183,6 @@ class SegmentationData(LightningDataModule):
         return 0 if idle else min(_MOST_WORKERS, suggested_max_num_workers(ranks_here))
 
     @property
-    def _reading_processes(self) -> int:
+    def _reading_threads(self) -> int:
         """All cores read the files, once, while nothing else runs; no more than the user allows."""
         return suggested_max_num_workers(1) + 1 if self.num_workers == "auto" else max(1, self.num_workers)

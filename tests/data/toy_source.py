@@ -1,4 +1,4 @@
-"""A data set of random arrays in .npy files, a module of its own so that spawned processes can import it."""
+"""A data set of random arrays in .npy files; a module of its own, so that worker processes can import it."""
 
 import time
 from dataclasses import dataclass
