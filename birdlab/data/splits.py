@@ -12,6 +12,8 @@ from itertools import combinations
 from birdlab.data.source import SPLITS, Sample, Source, Split
 from birdlab.errors import BirdlabError
 
+_DRAWS = 16
+
 
 def recording_id(stem: str) -> str:
     """The recording a file belongs to, from its name without suffix.
@@ -143,21 +145,38 @@ def _capped(samples: Sequence[Sample], split: Split, cap: int | None, seed: int)
 
 
 def _partition(groups: Sequence[str], shares: Sequence[float], seed: int) -> dict[str, int]:
-    """Groups to parts: the largest first (among equals by lot), each to the part that lacks the most."""
-    sizes = Counter(groups)
-    lacking = [share * len(groups) for share in shares]
-    parts: dict[str, int] = {}
-    for group in sorted(sizes, key=lambda group: (-sizes[group], _draw(seed, group))):
-        part = max(range(len(shares)), key=lacking.__getitem__)
-        parts[group] = part
-        lacking[part] -= sizes[group]
+    """Groups to parts: the best of some draws.
 
-    # Few groups: a small share gets nothing above, but a split that was asked for must not be empty.
+    Dealing out the largest groups first would come nearer to the shares, but would leave nothing except small
+    groups to small parts: a test split of short recordings only.
+    """
+    sizes = Counter(groups)
+    draws = []
+    for attempt in range(_DRAWS):
+        order = sorted(sizes, key=lambda group: _draw(seed, f"{attempt}:{group}"))
+        parts = _dealt(order, sizes, shares)
+        distance = sum(
+            abs(share * len(groups) - sum(sizes[group] for group in order if parts[group] == part))
+            for part, share in enumerate(shares)
+        )
+        draws.append((round(distance, 6), attempt, parts))
+    return min(draws)[2]
+
+
+def _dealt(order: Sequence[str], sizes: Counter[str], shares: Sequence[float]) -> dict[str, int]:
+    """Groups to parts, one after the other, each to the part that lacks the most."""
+    lacking = [share * sizes.total() for share in shares]
+    parts: dict[str, int] = {}
+    for group in order:
+        parts[group] = max(range(len(shares)), key=lacking.__getitem__)
+        lacking[parts[group]] -= sizes[group]
+
+    # Few groups leave nothing to a small share, but a split that was asked for must not be empty.
     for part, share in enumerate(shares):
-        count = Counter(parts.values())
-        spare = [group for group, holder in parts.items() if count[holder] > 1]
-        if share > 0 and count[part] == 0 and spare:
-            parts[min(spare, key=lambda group: (sizes[group], _draw(seed, group)))] = part
+        held = Counter(parts.values())
+        spare = [group for group in order if held[parts[group]] > 1]
+        if share > 0 and held[part] == 0 and spare:
+            parts[min(spare, key=sizes.__getitem__)] = part
     return parts
 
 
