@@ -27,7 +27,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 
 from birdlab.allocator import keep_freed_memory
 from birdlab.build import build_task, build_trainer, close_loggers
@@ -41,8 +40,11 @@ PAIRS = 9
 WARM_UP = 3
 
 STUDY = ["+experiment=focal_tversky", "logger=csv"]
-NOTHING_TO_COMPUTE = {"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 1}
-"""A network that shows what the loop itself costs."""
+ONE_WEIGHT = {
+    "_target_": "torch.nn.Sequential",
+    "_args_": [{"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 1}],
+}
+"""A network with nothing to compute, which shows what the loop itself costs."""
 
 
 class Batches:
@@ -116,7 +118,7 @@ def birdlab_speed(cfg: DictConfig, batch: dict[str, Any], steps: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         trainer = build_trainer(cfg, Run.new(Path(folder) / "run"), max_epochs=1)
         try:
-            trainer.fit(build_task(cfg), batches, DataLoader([batch], batch_size=None))
+            trainer.fit(build_task(cfg), batches, Batches(batch, steps=0))
         finally:
             close_loggers(trainer.loggers, "success")
     return batches.steps_per_second
@@ -167,11 +169,11 @@ def main(overrides: list[str]) -> None:
     machine = environment()
     for precision, memory_format in settings:
         words = [*STUDY, f"trainer.precision={precision}", f"memory_format={memory_format}", *overrides]
-        rows.append(_row(machine, compose(words), steps=12))
+        rows.append(_row(machine, "resunet", compose(words), steps=12))
     empty = compose([*STUDY, "trainer.precision=32-true", "memory_format=contiguous", *overrides])
-    OmegaConf.update(empty, "model", NOTHING_TO_COMPUTE, merge=False, force_add=True)
+    OmegaConf.update(empty, "model", ONE_WEIGHT, merge=False, force_add=True)
     OmegaConf.update(empty, "data.image_size", [16, 16])
-    rows.append(_row(machine, empty, steps=500))
+    rows.append(_row(machine, "one weight", empty, steps=500))
     with replacing(RESULTS) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
@@ -182,12 +184,12 @@ def main(overrides: list[str]) -> None:
     Console(width=200).print(table)
 
 
-def _row(machine: dict[str, Any], cfg: DictConfig, steps: int) -> dict[str, Any]:
+def _row(machine: dict[str, Any], network: str, cfg: DictConfig, steps: int) -> dict[str, Any]:
     return {
         "device": machine["device"],
         "threads": machine["cpu_threads"],
         "torch": machine["versions"]["torch"],
-        "network": cfg.model._target_.rpartition(".")[2],
+        "network": network,
         "precision": cfg.trainer.precision,
         "memory_format": cfg.memory_format,
         "batch": "x".join(map(str, (cfg.loader.batch_size, *cfg.data.image_size))),
