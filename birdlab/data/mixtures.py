@@ -42,7 +42,7 @@ _GATE_EDGE = (9, 9)
 _QUIET = 0.3
 _VOTE, _VOTING_ROWS = 65, 97
 _EXCEEDED_BY_NO_NOISE = 5.0
-"""Times the 30th percentile of a Rayleigh distribution, as magnitudes of noise have: 1 in 7 000 exceeds it."""
+"""Times the 30th percentile of a Rayleigh distribution, as of noise: 1 in 7 000 exceeds it."""
 
 
 @dataclass(frozen=True)
