@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Of the official image: rows are 31 Hz and columns 2 ms apart, a tone is some 500 Hz thick and an impulse 4 ms.
+# In the official image rows are 31 Hz and columns 2 ms apart; a tone is some 500 Hz thick, a click 4 ms long.
 _LEVEL_ROWS, _LEVEL_COLUMNS = 15, 151
 _CLOSING = (9, 7)
 _OPENING = (5, 3)
@@ -34,14 +34,16 @@ def background_level(background: Tensor) -> Tensor:
     return torch.from_numpy(power.astype(np.float32, copy=False)).clamp_(min=0).sqrt_()
 
 
-def bird_mask(clean: Tensor, background: Tensor, *, peak_range_db: float = 30.0, snr_db: float = 0.0) -> Tensor:
+def bird_mask(
+    clean: Tensor, background: Tensor, *, peak_range_db: float = 30.0, snr_db: float = 0.0
+) -> Tensor:
     """True where the isolated call stands above the background and near enough to its own peak.
 
     A cell is bird if |clean| exceeds the background level by ``snr_db`` and lies within ``peak_range_db`` of
     the loudest cell of the call. The mask is then closed (gaps up to 9 rows or 7 columns: 280 Hz, 14 ms, less
-    than the spectrogram resolves between two tones) and opened (specks under 5 rows or 3 columns, smaller than
-    the window's own blur, vanish), as a careful hand draws: no speckle in a noisy call or its reverberation,
-    and the pauses between syllables stay.
+    than the spectrogram resolves between two tones) and opened (specks under 5 rows or 3 columns vanish,
+    which is less than the window's own blur), as a careful hand draws: no speckle in a noisy call or in its
+    reverberation, and the pauses between syllables stay.
 
     Args:
         clean: magnitudes [F, T] of the call alone, as it is in the mixture; the official spectrogram, one- or

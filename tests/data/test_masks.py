@@ -1,0 +1,70 @@
+"""The rule that makes a mask of a clean track and its background."""
+
+import math
+
+import numpy as np
+import torch
+
+from birdlab.data.masks import background_level, bird_mask
+
+
+def blob(value: float, shape: tuple[int, int] = (80, 60)) -> torch.Tensor:
+    """A square call of 20 x 20 cells."""
+    clean = torch.zeros(shape)
+    clean[30:50, 20:40] = value
+    return clean
+
+
+def test_bird_is_where_the_call_exceeds_the_background() -> None:
+    background = torch.full((80, 60), 0.1)
+    assert torch.equal(bird_mask(blob(0.11), background), blob(1) > 0)
+    assert not bird_mask(blob(0.09), background).any()
+
+
+def test_snr_raises_the_bar_by_so_many_decibels() -> None:
+    background = torch.full((80, 1), 0.1)
+    assert bird_mask(blob(0.21), background, snr_db=6.0).any()  # 6 dB is a factor of 1.995
+    assert not bird_mask(blob(0.19), background, snr_db=6.0).any()
+
+
+def test_what_lies_far_below_the_peak_is_not_bird() -> None:
+    clean = blob(1.0)
+    clean[:20, 20:40] = 0.02  # 34 dB below
+    silence = torch.full((80, 1), 1e-6)
+    assert torch.equal(bird_mask(clean, silence), blob(1) > 0)
+    assert bird_mask(clean, silence, peak_range_db=36.0)[:20, 20:40].all()
+
+
+def test_silence_has_no_bird() -> None:
+    assert not bird_mask(torch.zeros(80, 60), torch.full((80, 60), 0.1)).any()
+
+
+def test_holes_close_specks_vanish_and_pauses_stay() -> None:
+    clean = blob(1.0)
+    clean[38:41, 28:31] = 0  # a hole of 3 x 3
+    clean[5, 5] = 1  # a speck
+    pause = torch.zeros(80, 60)
+    pause[30:50, 10:20] = pause[30:50, 32:50] = 1  # 12 columns, 24 ms, between two syllables
+    background = torch.full((80, 1), 0.1)
+    assert torch.equal(bird_mask(clean, background), blob(1) > 0)
+    assert torch.equal(bird_mask(pause, background), pause > 0)
+
+
+def test_two_sided_masks_are_symmetric() -> None:
+    rng = np.random.default_rng(0)
+    half = torch.from_numpy(rng.rayleigh(size=(60, 200)).astype(np.float32))
+    half[20:35, 50:120] *= 8
+    two = torch.cat([half[1:].flip(0), half])
+    background = torch.from_numpy(rng.rayleigh(size=(60, 200)).astype(np.float32))
+    mask = bird_mask(two, background_level(torch.cat([background[1:].flip(0), background])))
+    assert mask.any()
+    assert torch.equal(mask, mask.flip(0))
+
+
+def test_level_is_the_root_mean_square_around_a_cell() -> None:
+    assert torch.allclose(background_level(torch.full((40, 400), 0.3)), torch.tensor(0.3))
+    impulse = torch.zeros(101, 601)
+    impulse[50, 300] = 2.0
+    level = background_level(impulse)
+    assert math.isclose(float(level[50, 300]), 2 / math.sqrt(15 * 151), rel_tol=1e-4)
+    assert float(level[50, 300 + 76]) < 1e-3
