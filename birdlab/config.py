@@ -124,12 +124,12 @@ def check_trusted(cfg: DictConfig) -> None:
         if name == "_target_" and value not in shipped_targets():
             raise BirdlabError(
                 f"{key}={value}: this config builds what birdlab doesn't ship, which could run any program. "
-                "If you know where it comes from and trust it, add --trust (with resume=: trust=true)."
+                "If you trust whoever made it, add --trust (with resume=: trust=true)."
             )
         if isinstance(value, str) and "${" in value:
             raise BirdlabError(
                 f"{key}={value}: a run's config holds plain values, and this one would look something up on "
-                "your machine. If you know where it comes from and trust it, add --trust (with resume=: trust=true)."
+                "your machine. If you trust whoever made it, add --trust (with resume=: trust=true)."
             )
 
 

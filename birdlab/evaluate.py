@@ -87,12 +87,12 @@ def evaluate(
     task: SegmentationTask, data: SegmentationData, trainer: Trainer, split: Split = "test"
 ) -> Evaluation:
     """Score the network as it stands, and the references, on one split."""
-    trainer.test(task, dataloaders=data.native_dataloader(split), verbose=False)
-    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    data.tested = split
+    trainer.test(task, datamodule=data, verbose=False)
     return Evaluation(
         split=split,
-        network=_below(logged, "test/"),
-        network_tuned=_below(logged, "test_tuned/"),
+        network=task.tested["test"],
+        network_tuned=task.tested["test_tuned"],
         references=reference_scores(data, split),
         threshold=float(task.threshold),
     )
@@ -149,8 +149,6 @@ def evaluate_run(
     data, task = build_data(cfg), build_task(cfg)
     checkpoint = run.checkpoint(run.best)
     task.load_weights(checkpoint["state_dict"], str(run.best))
-    data.prepare_data()
-    data.setup("test")
     return evaluate(task, data, build_trainer(cfg, run, logger=False), split)
 
 
@@ -222,10 +220,6 @@ def _images(batch: Mapping[str, Any]) -> torch.Tensor:
 
 def _as_logits(mask: torch.Tensor) -> torch.Tensor:
     return mask.float() * 2 - 1
-
-
-def _below(logged: Mapping[str, float], prefix: str) -> Scores:
-    return {name.removeprefix(prefix): value for name, value in logged.items() if name.startswith(prefix)}
 
 
 if __name__ == "__main__":

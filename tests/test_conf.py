@@ -38,7 +38,7 @@ def test_focal_tversky_is_what_the_paper_says() -> None:
     assert cfg.trainer.precision == "32-true"
     assert (cfg.optimizer._target_, cfg.optimizer.lr) == ("torch.optim.Adam", 0.01)
     assert cfg.scheduler.scheduler._target_.endswith("ReduceLROnPlateau")
-    assert cfg.model._target_ == "birdlab.models.ResUNet"
+    assert cfg.model._target_ == "birdlab.models.resunet.ResUNet"
     assert cfg.model.dropout == 0.3
     assert {loss._target_ for loss in cfg.loss.losses.values()} == {
         "birdlab.losses.BCELoss",

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from lightning import LightningDataModule
 from lightning.fabric.utilities.data import suggested_max_num_workers
+from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
 from birdlab.data.augment import Augmentation
@@ -19,13 +20,6 @@ from birdlab.errors import BirdlabError
 
 _MOST_WORKERS = 8
 """A few workers augment faster than any network trains; the rest of a large machine is for other runs."""
-
-_NEEDED: dict[str, tuple[Split, ...]] = {
-    "fit": ("train", "val"),
-    "validate": ("val",),
-    "test": ("test",),
-    "predict": ("test",),
-}
 
 
 class SegmentationData(LightningDataModule):
@@ -44,6 +38,9 @@ class SegmentationData(LightningDataModule):
             (at most 8) where there is augmentation, or native masks to decode.
         cache_dir: parent of the cache; None is ``$BIRDLAB_CACHE`` or the user's cache folder.
         seed: of the order of training samples.
+
+    Attributes:
+        tested: the split that is tested; change it before testing.
     """
 
     def __init__(
@@ -66,6 +63,7 @@ class SegmentationData(LightningDataModule):
         self.num_workers = num_workers
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir is not None else default_directory()
         self.seed = seed
+        self.tested: Split = "test"
         self._arrays: dict[Split, Arrays] = {}
         # A rank gets no samples to evaluate if there are fewer than ranks.
         self.allow_zero_length_dataloader_with_multiple_devices = True
@@ -112,13 +110,16 @@ class SegmentationData(LightningDataModule):
 
     def prepare_data(self) -> None:
         """On one rank, before training: decode every split; bad files of the test split show now, too."""
+        if self.trainer is not None and self.trainer.state.fn != TrainerFn.FITTING:
+            return
         for split in SPLITS:
             if self.splits[split]:
                 self.arrays(split)
 
     def setup(self, stage: str) -> None:
         """On all ranks: open what the stage (``fit``, ``validate``, ``test``, ``predict``) needs."""
-        for split in _NEEDED[stage]:
+        needed: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",)}
+        for split in needed.get(stage, (self.tested,)):
             self.arrays(split)
 
     def train_dataloader(self) -> DataLoader[Item]:
@@ -131,11 +132,11 @@ class SegmentationData(LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Item]:
         """Batches with native masks."""
-        return self.native_dataloader("test")
+        return self.native_dataloader(self.tested)
 
     def predict_dataloader(self) -> DataLoader[Item]:
         """The same as for testing."""
-        return self.native_dataloader("test")
+        return self.native_dataloader(self.tested)
 
     def native_dataloader(self, split: Split) -> DataLoader[Item]:
         """Batches of any split, in order, with its masks at native size, read from the source."""

@@ -29,6 +29,8 @@ class SegmentationTask(Task):
     }
 
     threshold: Tensor
+    tested: dict[str, dict[str, float]]
+    """Scores of the last test, at .5 and at the chosen threshold; what is logged is rounded to float32."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -84,12 +86,13 @@ class SegmentationTask(Task):
 
     def on_test_epoch_end(self) -> None:
         at_half = self.test_scores.scores(0.5)
-        at_chosen = self.test_scores.scores(float(self.threshold))
-        self.log_dict({f"test/{name}": value for name, value in at_half.items()})
-        self.log_dict({f"test_tuned/{name}": value for name, value in at_chosen.items()})
-        self.log("test/loss", self.test_loss.compute())
-        self.log("test/legacy_iou", self.test_legacy_iou.compute())
-        self.log("test_tuned/threshold", self.threshold)
+        at_half |= {
+            "loss": float(self.test_loss.compute()),
+            "legacy_iou": float(self.test_legacy_iou.compute()),
+        }
+        self.tested = {"test": at_half, "test_tuned": self.test_scores.scores(float(self.threshold))}
+        for stage, scores in self.tested.items():
+            self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
         for metric in (self.test_loss, self.test_scores, self.test_legacy_iou):
             metric.reset()
 
