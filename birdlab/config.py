@@ -230,10 +230,10 @@ def _parameters(target: str) -> frozenset[str]:
 
 
 def _nearest(key: str, known: Mapping[str, Any] | frozenset[str]) -> str:
-    """``; did you mean a, b or c?``, or nothing where nothing is near."""
+    """``; nearest: a, b, c``, or nothing where nothing is near."""
     names = sorted(str(name) for name in known if not str(name).rsplit(".", 1)[-1].startswith("_"))
     near = difflib.get_close_matches(key, names, n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"; nearest: {', '.join(near)}" if near else ""
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:

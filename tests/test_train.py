@@ -146,7 +146,7 @@ def test_an_occupied_directory_is_refused_and_left_as_it_is(trained: Path, tiny_
     ("words", "said"),
     [
         (["data.root=nowhere"], "nowhere"),
-        (["optimizer.lrr=1"], "did you mean optimizer.lr"),
+        (["optimizer.lrr=1"], "nearest: optimizer.lr"),
         (["data.image_size=[15,16]"], "data.image_size=[15, 16]"),
         (["loss.losses.focal_tversky.fn_weight=-1"], "fn_weight"),
         (["monitor.metric=val/nothing"], "val/nothing is not logged"),
