@@ -1,0 +1,16 @@
+"""The figures of a study: pure functions that return matplotlib Figures, and ``save``."""
+
+from birdlab.figures.charts import foreground_histogram, learning_curves, threshold_curve
+from birdlab.figures.spectrograms import augmentation_draws, example_pairs, prediction_panels
+from birdlab.figures.style import Extent, save
+
+__all__ = [
+    "Extent",
+    "augmentation_draws",
+    "example_pairs",
+    "foreground_histogram",
+    "learning_curves",
+    "prediction_panels",
+    "save",
+    "threshold_curve",
+]
