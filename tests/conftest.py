@@ -1,7 +1,9 @@
 """Fixtures shared by all tests."""
 
+import importlib.util
 import os
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -34,3 +36,16 @@ def tiny_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_image(root / split / "Images" / f"{split}{number}.png", image)
             write_image(root / split / "Masks" / f"{split}{number}.png", mask)
     return root
+
+
+@pytest.fixture(scope="session")
+def offline_wandb() -> ModuleType:
+    """The module tests/offline_wandb.py, which reads what an offline W&B run holds."""
+    spec = importlib.util.spec_from_file_location(
+        "offline_wandb", Path(__file__).with_name("offline_wandb.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
