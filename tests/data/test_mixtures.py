@@ -289,7 +289,7 @@ def test_settings_that_cannot_be(setting, message):
 
 
 def test_real_recordings_make_sparse_masks(real_data):
-    source = Mixtures(calls=real_data / "calls", noise=real_data / "noise", n_train=40)
+    source = Mixtures(calls=real_data / "calls", noise=real_data / "noise", n_train=20)
     samples = source.splits()["train"]
     shares = []
     for sample in samples:
