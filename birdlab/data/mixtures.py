@@ -24,6 +24,7 @@ from birdlab.data.source import SPLITS, Image, Mask, Sample, Source, Split
 from birdlab.data.splits import assign, finish, fold, recording_id
 from birdlab.data.windows import check_window
 from birdlab.errors import BirdlabError
+from birdlab.parallel import one_thread
 
 Audio = NDArray[np.float32]
 
@@ -166,6 +167,7 @@ class Mixtures(Source):
         # The recordings are folded already.
         return finish(mixtures, replace(self, folds=None))
 
+    @one_thread()
     def read(self, sample: Sample) -> tuple[Image, Mask]:
         """See `Source.read`."""
         scene = self.scene(sample)
@@ -190,6 +192,7 @@ class Mixtures(Source):
             "calls": [{"file": call.file.name, "snr_db": call.snr_db} for call in self.scene(sample).calls],
         }
 
+    @one_thread()
     def scene(self, sample: Sample) -> Scene:
         """Mix the calls into their background.
 
