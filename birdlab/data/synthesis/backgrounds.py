@@ -50,8 +50,8 @@ def rain(rng: np.random.Generator, n: int, sample_rate: int) -> Audio:
 
 
 def crackle(rng: np.random.Generator, n: int, sample_rate: int) -> Audio:
-    """Fire, twigs, steps, handling of the microphone: 0.5 to 15 unequal impacts per second."""
-    return _impacts(rng, n, sample_rate, rate=between(rng, (0.5, 15)), spread=between(rng, (0.8, 2)))
+    """Fire, twigs, steps, handling of the microphone: 0.5 to 25 unequal impacts per second."""
+    return _impacts(rng, n, sample_rate, rate=between(rng, (0.5, 25)), spread=between(rng, (0.8, 2)))
 
 
 def stream(rng: np.random.Generator, n: int, sample_rate: int) -> Audio:
@@ -213,24 +213,24 @@ class Presence:
 
 
 LAYERS: tuple[Presence, ...] = (
-    Presence(wind, 2.0, (-20, 0)),
-    Presence(surf, 1.2, (-20, -3)),
-    Presence(rain, 1.6, (-20, -3)),
-    Presence(crackle, 1.2, (-20, -3)),
-    Presence(stream, 0.8, (-20, -3)),
-    Presence(insect_band, 1.6, (-25, -3)),
-    Presence(crickets, 1.4, (-28, -6)),
-    Presence(katydids, 0.6, (-25, -6), can_dominate=False),
-    Presence(hum, 0.8, (-25, -3)),
-    Presence(engine, 1.4, (-20, 0)),
-    Presence(frogs, 0.6, (-25, -6), can_dominate=False),
-    Presence(mammals, 0.6, (-20, -3), can_dominate=False),
+    Presence(wind, 1.8, (-20, 0)),
+    Presence(surf, 1.0, (-20, -3)),
+    Presence(rain, 1.6, (-20, 0)),
+    Presence(crackle, 2.0, (-20, 0)),
+    Presence(stream, 1.0, (-20, -3)),
+    Presence(insect_band, 1.6, (-25, 0)),
+    Presence(crickets, 1.8, (-25, -3)),
+    Presence(katydids, 1.0, (-22, -3)),
+    Presence(hum, 0.6, (-25, -3)),
+    Presence(engine, 1.6, (-20, 0)),
+    Presence(frogs, 1.2, (-22, -3), can_dominate=False),
+    Presence(mammals, 1.2, (-18, 0), can_dominate=False),
 )
 RECORDER_DB: Range = (-40, -5)
 """Self-noise relative to the loudest layer."""
-EXTRA_LAYERS = (0.25, 0.35, 0.25, 0.15)
+EXTRA_LAYERS = (0.12, 0.3, 0.33, 0.25)
 """Probabilities of 0, 1, 2 or 3 layers beside the loudest one."""
-QUIET = 0.12
+QUIET = 0.06
 """Probability that there is nothing but the recorder."""
 
 

@@ -57,7 +57,7 @@ class Recipe:
     events: tuple[float, ...] = (0.05, 0.35, 0.3, 0.2, 0.1)
     again: float = 0.4
     snr_db: Range = (-10.0, 20.0)
-    level: Range = (0.015, 0.25)
+    level: Range = (0.02, 0.2)
     distance_m: Range = (3.0, 120.0)
     openness: Range = (0.0, 1.0)
     tilt_db: Range = (-1.5, 2.5)
