@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -174,7 +175,7 @@ def shipped_targets() -> frozenset[str]:
 def register_resolvers() -> None:
     """Make the names of run directories available to conf/train.yaml."""
     OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)
-    OmegaConf.register_new_resolver("job_name", _job_name, replace=True)
+    OmegaConf.register_new_resolver("job_name", _sweep_job_name, replace=True)
 
 
 def _run_directory(resume: str | None, name: str, overrides: ListConfig) -> str:
@@ -183,6 +184,11 @@ def _run_directory(resume: str | None, name: str, overrides: ListConfig) -> str:
     parent = Path("outputs") / name
     taken = [int(found[1]) for path in parent.glob("*") if (found := re.match(r"(\d+)_", path.name))]
     return str(parent / _job_name(max(taken, default=-1) + 1, overrides))
+
+
+def _sweep_job_name(number: int | str, overrides: ListConfig) -> str:
+    # What stands on the command line as it is was not swept over: it is the same for all jobs.
+    return _job_name(number, [override for override in overrides if override not in sys.argv])
 
 
 def _job_name(number: int | str, overrides: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from birdlab import config, precision
+from birdlab.allocator import keep_freed_memory
 from birdlab.build import build_data, build_task, build_trainer, close_loggers
 from birdlab.data.segmentation import SegmentationData
 from birdlab.errors import BirdlabError, command
@@ -124,6 +125,7 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     config.register_resolvers()
+    keep_freed_memory()
     words = sys.argv[1:]
     options = dict(pairwise(words))
     own = options.get("--config-dir", options.get("-cd"))

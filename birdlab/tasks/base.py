@@ -57,6 +57,7 @@ class Task(LightningModule):
         }[memory_format]
         self.net = net.to(memory_format=self.torch_memory_format)
         self.loss = loss
+        optimizer([nn.Parameter(torch.zeros(1))])  # so that a setting out of range shows now
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.settings = dict(settings or {})

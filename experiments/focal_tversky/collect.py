@@ -1,0 +1,52 @@
+"""Scores as one CSV: python collect.py results.csv RUN/metrics.json ... evaluation.json ...
+
+A row is named after its run directory or file, so that the table says where a number comes from.
+"""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+SCORES = (
+    "iou",
+    "iou_pooled",
+    "iou_two_class",
+    "legacy_iou",
+    "dice",
+    "precision",
+    "recall",
+    "accuracy",
+    "over_segmentation",
+    "under_segmentation",
+    "false_positive_area",
+    "loss",
+)
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    found = {"network at .5": content["test"], "network at the validation threshold": content["test_tuned"]}
+    run = file.parent.name if file.name == "metrics.json" else file.stem
+    return [
+        {"run": run, "method": method, "threshold": content["threshold"] if "validation" in method else ""}
+        | {name: scores[name] for name in SCORES if scores.get(name) is not None}
+        for method, scores in (found | content["references"]).items()
+    ]
+
+
+def main() -> None:
+    target, *files = map(Path, sys.argv[1:])
+    with target.open("w", encoding="utf-8", newline="") as text:
+        table = csv.DictWriter(text, ["run", "method", "threshold", *SCORES], lineterminator="\n")
+        table.writeheader()
+        for file in files:
+            for row in rows(file):
+                shown = {
+                    key: f"{value:.4f}" if isinstance(value, float) else value for key, value in row.items()
+                }
+                table.writerow(shown)
+
+
+if __name__ == "__main__":
+    main()
