@@ -2,8 +2,8 @@
 
 Both loops train the same network from the same weights on the same batch, which is in memory already, in the
 same precision and memory format, in turns. birdlab's loop is what ``birdlab.train`` runs: the task,
-callbacks, logger and schedule of the focal_tversky study. Validation and checkpoints come after the last step
-that counts.
+callbacks, logger and schedule of the focal_tversky study, on a few synthetic samples. Validation, checkpoints
+and figures come after the last step that counts.
 
     python experiments/training_speed/training_step.py [trainer=gpu ...]
 """
@@ -29,17 +29,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from birdlab.allocator import keep_freed_memory
-from birdlab.build import build_task, build_trainer, close_loggers
+from birdlab.build import build_data, build_task, build_trainer, close_loggers
 from birdlab.config import compose
 from birdlab.files import replacing
-from birdlab.precision import AUTOCAST, MEMORY_FORMATS, MemoryFormat, Precision
+from birdlab.precision import AUTOCAST, MEMORY_FORMATS, Precision
 from birdlab.run import Run, environment
 
 RESULTS = Path(__file__).with_suffix(".csv")
 PAIRS = 9
 WARM_UP = 3
 
-STUDY = ["+experiment=focal_tversky", "logger=csv"]
+STUDY = ["+experiment=focal_tversky", "scale=smoke", "logger=csv"]
 ONE_WEIGHT = {
     "_target_": "torch.nn.Sequential",
     "_args_": [{"_target_": "torch.nn.Conv2d", "in_channels": 1, "out_channels": 1, "kernel_size": 1}],
@@ -115,10 +115,12 @@ def bare_speed(cfg: DictConfig, batch: dict[str, Any], steps: int) -> float:
 def birdlab_speed(cfg: DictConfig, batch: dict[str, Any], steps: int) -> float:
     """Steps per second of the loop that ``birdlab.train`` runs."""
     batches = Batches(batch, steps)
+    data = build_data(cfg)
+    data.train_dataloader = lambda: batches  # type: ignore
     with tempfile.TemporaryDirectory() as folder:
         trainer = build_trainer(cfg, Run.new(Path(folder) / "run"), max_epochs=1)
         try:
-            trainer.fit(build_task(cfg), batches, Batches(batch, steps=0))
+            trainer.fit(build_task(cfg), datamodule=data)
         finally:
             close_loggers(trainer.loggers, "success")
     return batches.steps_per_second
@@ -126,7 +128,12 @@ def birdlab_speed(cfg: DictConfig, batch: dict[str, Any], steps: int) -> float:
 
 def compare(cfg: DictConfig, steps: int) -> dict[str, Any]:
     """Both loops in turns; a drift of the machine leaves the median of the pairs' ratios alone."""
-    batch = random_batch(cfg, Fabric(accelerator=cfg.trainer.accelerator, devices=1).device)
+    data = build_data(cfg)
+    data.prepare_data()
+    data.setup("fit")
+    batch = Fabric(accelerator=cfg.trainer.accelerator, devices=1).to_device(
+        next(iter(data.train_dataloader()))
+    )
     loops: tuple[Callable[[DictConfig, dict[str, Any], int], float], ...] = (bare_speed, birdlab_speed)
     pairs = []
     for number in range(PAIRS):
@@ -144,36 +151,25 @@ def compare(cfg: DictConfig, steps: int) -> dict[str, Any]:
     }
 
 
-def random_batch(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
-    """A batch as it leaves the data loader: bytes, a tenth of the mask bird."""
-    generator = torch.Generator().manual_seed(0)
-    shape = (cfg.loader.batch_size, *cfg.data.image_size)
-    return {
-        "image": torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).to(device),
-        "mask": (torch.rand(shape, generator=generator) < 0.1).byte().to(device),
-        "id": [f"sample {i}" for i in range(cfg.loader.batch_size)],
-    }
-
-
 def main(overrides: list[str]) -> None:
     """Compare in both precisions, then with a network that computes nothing; print and write the table."""
     keep_freed_memory()
     warnings.filterwarnings("ignore", module="lightning")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    rows = []
-    settings: list[tuple[Precision, MemoryFormat]] = [
-        ("32-true", "contiguous"),
-        ("32-true", "channels_last"),
-        ("bf16-mixed", "channels_last"),
-    ]
     machine = environment()
-    for precision, memory_format in settings:
-        words = [*STUDY, f"trainer.precision={precision}", f"memory_format={memory_format}", *overrides]
-        rows.append(_row(machine, "resunet", compose(words), steps=12))
-    empty = compose([*STUDY, "trainer.precision=32-true", "memory_format=contiguous", *overrides])
-    OmegaConf.update(empty, "model", ONE_WEIGHT, merge=False, force_add=True)
-    OmegaConf.update(empty, "data.image_size", [16, 16])
-    rows.append(_row(machine, "one weight", empty, steps=500))
+    with tempfile.TemporaryDirectory() as folder:
+        words = [*STUDY, f"data.root={folder}/data", f"loader.cache_dir={folder}/cache", *overrides]
+        rows = [
+            _row(machine, "resunet", compose([*words, *setting]), steps=12)
+            for setting in (
+                ["trainer.precision=32-true", "memory_format=contiguous"],
+                ["trainer.precision=32-true", "memory_format=channels_last"],
+                ["trainer.precision=bf16-mixed", "memory_format=channels_last"],
+            )
+        ]
+        empty = compose([*words, "memory_format=contiguous", "data.image_size=[16,16]"])
+        OmegaConf.update(empty, "model", ONE_WEIGHT, merge=False, force_add=True)
+        rows.append(_row(machine, "one weight", empty, steps=500))
     with replacing(RESULTS) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
