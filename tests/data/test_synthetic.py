@@ -105,6 +105,7 @@ def test_other_parameters_never_meet(source: Synthetic, monkeypatch: pytest.Monk
     folders.add(replace(source).folder)
     assert len(folders) == 5
     assert replace(source, n_train=1).folder in folders
+    assert replace(source, snr_db=[-10, 20], window_s=1).folder in folders
     assert replace(source, size={"train": 9}).folder in folders
 
 
