@@ -6,6 +6,7 @@ of CRC-32 (of type and data), length, type and data; a record is one FULL chunk,
 
 import json
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -43,13 +44,27 @@ class OfflineRun:
     exit_code: int | None = None
 
 
-def read_offline_run(directory: Path) -> OfflineRun:
+def read_offline_run(directory: Path, patience_s: float = 10.0) -> OfflineRun:
     """The run in a folder ``offline-run-DATE_TIME-ID``.
+
+    Args:
+        directory: the folder.
+        patience_s: wait so long for the end of the run: wandb's service may still be writing when ``finish``
+            has returned.
 
     Raises:
         ValueError: if there is not exactly one file, or it is damaged.
     """
     (file,) = directory.glob("*.wandb")
+    deadline = time.monotonic() + patience_s
+    run = _read(file)
+    while run.exit_code is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+        run = _read(file)
+    return run
+
+
+def _read(file: Path) -> OfflineRun:
     run = OfflineRun()
     for data in _records(file.read_bytes()):
         record = Record.FromString(data)
@@ -67,7 +82,7 @@ def read_offline_run(directory: Path) -> OfflineRun:
         elif kind == "summary":
             _update(run.summary, record.summary.update)
         elif kind == "files":
-            run.files += [file.path for file in record.files.files]
+            run.files += [saved.path for saved in record.files.files]
         elif kind == "exit":
             run.exit_code = record.exit.exit_code
     run.config.pop("_wandb", None)
@@ -92,10 +107,12 @@ def _records(log: bytes) -> Iterator[bytes]:
         if left < 7:  # no room for another chunk's header
             position += left
             continue
+        if len(log) - position < 7:
+            return  # here and below: cut short while it was written
         checksum, length, kind = struct.unpack_from("<IHB", log, position)
         data = log[position + 7 : position + 7 + length]
         if len(data) < length:
-            return  # the process was killed while it wrote this one
+            return
         if zlib.crc32(bytes([kind]) + data) != checksum:
             raise ValueError(f"damaged at byte {position}")
         position += 7 + length

@@ -11,7 +11,7 @@ import wandb
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline_wandb: ModuleType) -> Path:
     """A run with a long text, which doesn't fit into one block of the file, and an image with masks."""
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
@@ -28,6 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         }
         run.log({"panels": wandb.Image(np.zeros((8, 8), np.uint8), masks=mask, caption="XC1")})
     (found,) = (tmp_path / "wandb").glob("offline-run-*")
+    offline_wandb.read_offline_run(found)  # wait until it is written
     return found
 
 
@@ -47,10 +48,14 @@ def test_it_reads_what_wandb_wrote(folder: Path, offline_wandb: ModuleType) -> N
 def test_a_run_cut_short_is_read_as_far_as_it_goes(folder: Path, offline_wandb: ModuleType) -> None:
     (file,) = folder.glob("*.wandb")
     whole = file.read_bytes()
-    file.write_bytes(whole[:-20])
-    run = offline_wandb.read_offline_run(folder)
-    assert run.exit_code is None
-    assert len(run.history) == 4
+    for cut in (1, 5, 20):
+        file.write_bytes(whole[:-cut])
+        run = offline_wandb.read_offline_run(folder, patience_s=0)
+        assert run.exit_code is None
+        assert len(run.history) == 4
+    for kept in range(7, 200):
+        file.write_bytes(whole[:kept])
+        offline_wandb.read_offline_run(folder, patience_s=0)
 
 
 def test_damage_is_noticed(folder: Path, offline_wandb: ModuleType) -> None:
