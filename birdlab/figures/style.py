@@ -1,5 +1,6 @@
 """How every figure looks, what its axes stand for, and how it reaches the disk."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from birdlab.files import replacing
+
+# Whoever logs at INFO, as Hydra does, would read of every table of every font in a PDF.
+logging.getLogger("fontTools").setLevel(logging.WARNING)
 
 COLUMN = 3.4
 """Inches: one column of a two-column paper."""

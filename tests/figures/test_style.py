@@ -47,6 +47,12 @@ def test_the_look_does_not_depend_on_the_users_settings_nor_change_them(tmp_path
     assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "mine.png").read_bytes()
 
 
+def test_saving_is_silent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        save(threshold_curve([0, 1], [0.2, 0.4], chosen=0.5), tmp_path / "a.pdf")
+    assert caplog.records == []
+
+
 def test_no_window_system_is_touched() -> None:
     program = "import sys, birdlab.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
