@@ -30,6 +30,8 @@ Scores = dict[str, float]
 FRONT_END = ("image_size", "channels", "sample_rate", "sides", "window_s", "hop_s")
 """What a network was made for, whatever data set it is scored on."""
 
+REFERENCES = ("energy threshold", "do nothing", "ceiling of resizing", "hand-coarsened truth")
+
 SHOWN = {
     "iou": "IoU",
     "iou_pooled": "pooled",
@@ -84,36 +86,45 @@ class Evaluation:
 
 
 def evaluate(
-    task: SegmentationTask, data: SegmentationData, trainer: Trainer, split: Split = "test"
+    task: SegmentationTask,
+    data: SegmentationData,
+    trainer: Trainer,
+    split: Split = "test",
+    validation: SegmentationData | None = None,
 ) -> Evaluation:
-    """Score the network as it stands, and the references, on one split."""
+    """Score the network as it stands, and the references, on one split.
+
+    Args:
+        task: with the weights to score.
+        data: the data set.
+        trainer: runs the network.
+        split: of ``data``.
+        validation: whose validation split chooses the threshold of the energy threshold; ``data`` by default.
+    """
     data.tested = split
     trainer.test(task, datamodule=data, verbose=False)
     return Evaluation(
         split=split,
         network=task.tested["test"],
         network_tuned=task.tested["test_tuned"],
-        references=reference_scores(data, split),
+        references=reference_scores(data, split, validation or data),
         threshold=float(task.threshold),
     )
 
 
-def reference_scores(data: SegmentationData, split: Split) -> dict[str, Scores]:
+def reference_scores(data: SegmentationData, split: Split, validation: SegmentationData) -> dict[str, Scores]:
     """What every network stands beside: nothing, an energy threshold, and the ceilings.
 
     The energy threshold sees what the network sees, and its threshold is chosen on validation data in the
-    same way; without validation data in this data set it stays at the middle of its scale.
+    same way.
     """
     energy = EnergyThreshold()
-    threshold = 0.5
-    if data.splits["val"]:
-        on_validation = SegmentationScores()
-        for batch in data.val_dataloader():
-            on_validation.update(foreground_logits(energy(_images(batch))), batch["mask"])
-        threshold = on_validation.best_threshold()
+    on_validation = SegmentationScores()
+    for batch in validation.val_dataloader():
+        on_validation.update(foreground_logits(energy(_images(batch))), batch["mask"])
+    threshold = on_validation.best_threshold()
 
-    names = ("energy threshold", "do nothing", "ceiling of resizing", "hand-coarsened truth")
-    scores = {name: SegmentationScores() for name in names}
+    scores = {name: SegmentationScores() for name in REFERENCES}
     size = data.source.image_size
     for batch in data.native_dataloader(split):
         native = batch["native_mask"]
@@ -142,14 +153,16 @@ def evaluate_run(
         trust: instantiate what birdlab doesn't ship, too.
     """
     cfg = run.config(trust=trust)
+    cfg.task.datamodule.cache_dir = None  # where the run's author kept the cache says nothing here
+    cfg.callbacks, cfg.logger = {}, {}
+    own = build_data(cfg)
     if overrides is not None:
         cfg.data = overrides
-    cfg.loader.cache_dir = None  # where the run's author kept the cache says nothing here
-    cfg.callbacks, cfg.logger = {}, {}
     data, task = build_data(cfg), build_task(cfg)
     checkpoint = run.checkpoint(run.best)
     task.load_weights(checkpoint["state_dict"], str(run.best))
-    return evaluate(task, data, build_trainer(cfg, run, logger=False), split)
+    validation = data if data.splits["val"] else own
+    return evaluate(task, data, build_trainer(cfg, run, logger=False), split, validation)
 
 
 def data_config(run: Run, name: str | None, settings: list[str], *, trust: bool) -> DictConfig | None:

@@ -51,6 +51,8 @@ def train(cfg: DictConfig, run: Run) -> Evaluation:
             memory_format=cfg.memory_format,
             parameters=sum(weight.numel() for weight in task.net.parameters()),
         )
+        for logger in trainer.loggers:
+            logger.log_hyperparams(task.settings)
         status = "failed"
         try:
             resumed = str(run.last) if run.last.is_file() else None

@@ -86,8 +86,9 @@ class Arrays:
         says nothing about what it needs but trips whoever watches or limits it.
         """
         for array in (self.images, self.masks):
-            if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-                array.base.madvise(mmap.MADV_DONTNEED)
+            base: object = array.base
+            if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                base.madvise(mmap.MADV_DONTNEED)
 
 
 def default_directory() -> Path:

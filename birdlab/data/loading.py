@@ -21,7 +21,7 @@ class Draw(NamedTuple):
     """One sample to load: the epoch travels with the index, since persistent workers never hear of epochs."""
 
     epoch: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
 
 
 class Item(TypedDict):

@@ -26,15 +26,17 @@ def wind(rng: np.random.Generator, n: int, sample_rate: int) -> Audio:
     leaves = _shaped(rng, n, sample_rate, _hump(between(rng, (1000, 6000)), between(rng, (0.7, 2.0))))
     gusts = _slow(rng, n, sample_rate, between(rng, (0.3, 3.0)))
     depth = rng.uniform(0.2, 1.0)
-    return rumble * np.exp(depth * gusts) + amplitude(rng.uniform(-45, -20)) * leaves * np.exp(
+    audio: Audio = rumble * np.exp(depth * gusts) + amplitude(rng.uniform(-45, -20)) * leaves * np.exp(
         1.2 * depth * gusts
     )
+    return audio
 
 
 def surf(rng: np.random.Generator, n: int, sample_rate: int) -> Audio:
     """Sea, a waterfall or a distant road: noise falling by 1 to 5 dB per octave that swells over seconds."""
     noise = _shaped(rng, n, sample_rate, _slope(-between(rng, (1, 5)), between(rng, (100, 800))))
-    return noise * np.exp(rng.uniform(0.1, 0.7) * _slow(rng, n, sample_rate, between(rng, (0.5, 4))))
+    audio: Audio = noise * np.exp(rng.uniform(0.1, 0.7) * _slow(rng, n, sample_rate, between(rng, (0.5, 4))))
+    return audio
 
 
 def rain(rng: np.random.Generator, n: int, sample_rate: int) -> Audio:
@@ -142,7 +144,8 @@ def engine(rng: np.random.Generator, n: int, sample_rate: int) -> Audio:
     size = fft.next_fast_len(n, real=True)
     frequencies = fft.rfftfreq(size, 1 / sample_rate).astype(np.float32)
     colour = resonances(frequencies) * _slope(slope, top)(frequencies) * (frequencies > 25)
-    return fft.irfft(fft.rfft(source - source.mean(), size) * colour, size)[:n]
+    audio: Audio = fft.irfft(fft.rfft(source - source.mean(), size) * colour, size)[:n]
+    return audio
 
 
 def frogs(rng: np.random.Generator, n: int, sample_rate: int) -> Audio:
@@ -350,7 +353,8 @@ def _impacts(rng: np.random.Generator, n: int, sample_rate: int, *, rate: float,
     colour = _bumps(rng, 0.8)(frequencies) * _slope(rng.uniform(-9, 0), between(rng, (200, 8000)))(
         frequencies
     )
-    return fft.irfft(fft.rfft(impulses, size) * fft.rfft(answer, size) * colour, size)[:n]
+    audio: Audio = fft.irfft(fft.rfft(impulses, size) * fft.rfft(answer, size) * colour, size)[:n]
+    return audio
 
 
 def _unit(audio: Audio) -> Audio:

@@ -40,7 +40,8 @@ def heard_from(
     path = np.exp(loss_db * np.float32(-np.log(10) / 20)) * fft.rfft(
         _impulse_response(rng, sample_rate, distance_m, openness), size
     )
-    return fft.irfft(fft.rfft(audio, size) * path, size)[:n]
+    heard: Audio = fft.irfft(fft.rfft(audio, size) * path, size)[:n]
+    return heard
 
 
 def _impulse_response(

@@ -224,6 +224,7 @@ def _recording_chain(rng: np.random.Generator, recipe: Recipe, n: int) -> Callab
         response /= np.sqrt(1 + (frequencies / between(rng, recipe.lowpass_hz)) ** 40)
 
     def recording(audio: Audio) -> Audio:
-        return fft.irfft(fft.rfft(audio, size) * response, size)[:n]
+        heard: Audio = fft.irfft(fft.rfft(audio, size) * response, size)[:n]
+        return heard
 
     return recording

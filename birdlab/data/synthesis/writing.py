@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from filelock import FileLock
@@ -38,7 +38,8 @@ _SCENES_PER_PROCESS = 32
 """Starting a process costs as long as making about so many scenes."""
 
 
-class Address(NamedTuple):
+@dataclass(frozen=True)
+class Address:
     """Which scene."""
 
     split: Split
