@@ -1,0 +1,106 @@
+"""The run directory: nothing overwritten, always readable, nothing trusted."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from birdlab.checkpoint_io import CheckpointFiles
+from birdlab.errors import BirdlabError
+from birdlab.files import replacing, write_json
+from birdlab.run import Run
+
+
+def test_a_new_run_takes_an_empty_folder_or_one_where_nothing_began(tmp_path: Path) -> None:
+    Run.new(tmp_path / "a")
+    Run.new(tmp_path / "a").note(status="failed")
+    Run.new(tmp_path / "a")
+    (tmp_path / "a" / "mine.txt").write_text("mine")
+    with pytest.raises(BirdlabError, match=r"is occupied.*resume="):
+        Run.new(tmp_path / "a")
+    assert (tmp_path / "a" / "mine.txt").read_text() == "mine"
+
+
+def test_a_missing_run_is_named_with_those_near_it(tmp_path: Path) -> None:
+    Run.new(tmp_path / "study" / "000_seed-0").note(status="finished")
+    with pytest.raises(BirdlabError, match=r"no such run directory.*000_seed-0"):
+        Run.open(tmp_path / "study" / "000_seed-1")
+    with pytest.raises(BirdlabError, match=r"has no config.yaml"):
+        Run.open(tmp_path / "study" / "000_seed-0")
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"),
+    [(None, "finished"), (KeyboardInterrupt, "interrupted"), (RuntimeError("why"), "failed")],
+)
+def test_provenance_says_how_it_ended(tmp_path: Path, raised: type | Exception | None, status: str) -> None:
+    run = Run.new(tmp_path / "run")
+    for _ in range(2):  # time adds up over a resume
+        try:
+            with run.recorded(seed=3):
+                assert run.read_json("provenance.json")["status"] == "running"
+                if raised:
+                    raise raised
+        except (KeyboardInterrupt, RuntimeError):
+            pass
+    provenance = run.read_json("provenance.json")
+    assert provenance["status"] == status
+    assert provenance["seed"] == 3
+    assert (provenance["error"] or "").endswith("why" if status == "failed" else "")
+    assert {"torch", "lightning", "numpy"} <= provenance["versions"].keys()
+
+
+def test_metrics_grow_and_have_no_nan(tmp_path: Path) -> None:
+    run = Run.new(tmp_path / "run")
+    run.write_metrics(test={"iou": 0.5, "false_positive_area": float("nan")})
+    run.write_metrics(threshold=0.4)
+    text = (run.directory / "metrics.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "schema": 1,
+        "test": {"iou": 0.5, "false_positive_area": None},
+        "threshold": 0.4,
+    }
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    run = Run.new(tmp_path / "run")
+    with pytest.raises(BirdlabError, match=r"best\.ckpt is absent"):
+        run.checkpoint(run.best)
+    CheckpointFiles().save_checkpoint({"state_dict": {"w": torch.ones(3)}}, run.best)
+    assert run.checkpoint(run.best)["state_dict"]["w"].tolist() == [1, 1, 1]
+    run.best.write_bytes(run.best.read_bytes()[:-100])
+    with pytest.raises(BirdlabError, match=r"best\.ckpt can't be loaded"):
+        run.checkpoint(run.best)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    CheckpointFiles().save_checkpoint({"epoch": 1}, path)
+
+    def disk_full(content: object, file: Path) -> None:
+        file.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", disk_full)
+    with pytest.raises(BirdlabError, match=r"No space left.*make room and go on with resume="):
+        CheckpointFiles().save_checkpoint({"epoch": 2}, path)
+    assert CheckpointFiles().load_checkpoint(path)["epoch"] == 1
+    assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "scores.json"
+    write_json(path, {"a": [1.5, float("nan")]})
+
+    def interrupted() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    assert json.loads(path.read_text()) == {"a": [1.5, None]}
+    assert [file.name for file in tmp_path.iterdir()] == ["scores.json"]
