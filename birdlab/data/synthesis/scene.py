@@ -4,11 +4,9 @@ Everything is a function of (seed, split, index): the n-th scene is the same who
 order, and however many there are.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,6 +21,7 @@ from birdlab.data.synthesis.backgrounds import background
 from birdlab.data.synthesis.draws import Range, between
 from birdlab.data.synthesis.propagation import heard_from
 from birdlab.data.synthesis.voices import Audio, Phrase, draw_voice
+from birdlab.parallel import one_thread
 
 SAMPLE_RATE = 32_000
 SPECTROGRAM = Spectrogram(sample_rate=SAMPLE_RATE, sides="one")
@@ -109,20 +108,7 @@ class Scene:
     events: tuple[Event, ...]
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums come out the same to the last bit however many threads the caller allows."""
-    threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        cv2.setNumThreads(cv2_threads)
-
-
-@_one_thread()
+@one_thread()
 def scene(recipe: Recipe, *, seed: int, split: Split, index: int) -> Scene:
     """Make the scene number ``index`` of a split: bit for bit the same on one machine, whoever makes it."""
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
