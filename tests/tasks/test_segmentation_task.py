@@ -1,0 +1,71 @@
+"""The segmentation task: what becomes of logits, weights and rates."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from birdlab.errors import BirdlabError
+from birdlab.losses import BCELoss
+from birdlab.models.resunet import ResUNet
+from birdlab.tasks import SegmentationTask
+from birdlab.tasks.segmentation import foreground_logits, to_native
+
+
+def task(net: nn.Module | None = None, **settings: object) -> SegmentationTask:
+    adam = partial(torch.optim.Adam, lr=0.01)
+    return SegmentationTask(net or ResUNet(widths=(2, 4)), BCELoss(), adam, **settings)
+
+
+def test_two_classes_become_the_logit_of_their_softmax() -> None:
+    logits = torch.randn(2, 2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(foreground_logits(logits).sigmoid(), logits.softmax(dim=1)[:, 1])
+    assert torch.equal(foreground_logits(logits[:, :1]), logits[:, 0])
+    with pytest.raises(ValueError, match="1 or 2 channels of logits, not 3"):
+        foreground_logits(torch.zeros(1, 3, 2, 2))
+
+
+def test_logits_are_brought_to_the_size_of_each_mask() -> None:
+    logits = torch.tensor([[[0.0, 4.0]], [[1.0, 1.0]]])
+    wide, same = to_native(logits, [torch.zeros(2, 4), torch.zeros(1, 2)])
+    assert wide.tolist() == [[0.0, 1.0, 3.0, 4.0]] * 2
+    assert torch.equal(same, logits[1])
+
+
+def test_bytes_become_float_channels() -> None:
+    image = torch.tensor([[[0, 51], [255, 102]]], dtype=torch.uint8)
+    made = task(channels=3).as_input(image)
+    assert made.shape == (1, 3, 2, 2)
+    assert torch.equal(made[0, 0], made[0, 2])
+    torch.testing.assert_close(made[0, 1], torch.tensor([[0.0, 0.2], [1.0, 0.4]]))
+
+
+def test_weights_of_another_network_are_refused_and_listed() -> None:
+    state = task(ResUNet(widths=(2, 8))).state_dict()
+    state["extra"] = torch.zeros(1)
+    del state["net.head.bias"]
+    with pytest.raises(
+        BirdlabError, match=r"net\.head\.bias; unexpected: extra; of other shape: net\."
+    ) as refused:
+        task().load_weights(state, "best.ckpt")
+
+
+def test_a_setting_of_the_optimizer_that_is_out_of_range_shows_at_once() -> None:
+    with pytest.raises(ValueError, match="Invalid learning rate"):
+        SegmentationTask(ResUNet(widths=(2, 4)), BCELoss(), partial(torch.optim.Adam, lr=-1))
+
+
+def test_random_draws_are_a_function_of_seed_and_step() -> None:
+    def draw(seed: int, step: int) -> float:
+        made = task(seed=seed)
+        made._fabric = None
+        type(made).global_step = property(lambda self: step)  # the trainer's
+        try:
+            made.on_train_batch_start({}, 0)
+        finally:
+            del type(made).global_step
+        return torch.rand(()).item()
+
+    assert draw(0, 1) == draw(0, 1)
+    assert len({draw(0, 1), draw(0, 2), draw(1, 1)}) == 3
