@@ -186,7 +186,7 @@ def data_config(run: Run, name: str | None, settings: list[str], *, trust: bool)
     for setting in settings:
         key, separator, value = setting.partition("=")
         key = key.removeprefix("data.")
-        if not separator or key not in chosen:
+        if not separator or key not in set(chosen.keys()):  # `in` leaves out what has no value yet
             raise BirdlabError(
                 f"{setting!r} sets nothing that this data set has. Write KEY=VALUE with one of "
                 f"{', '.join(str(known) for known in chosen if not str(known).startswith('_'))}."

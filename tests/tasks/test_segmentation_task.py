@@ -45,9 +45,7 @@ def test_weights_of_another_network_are_refused_and_listed() -> None:
     state = task(ResUNet(widths=(2, 8))).state_dict()
     state["extra"] = torch.zeros(1)
     del state["net.head.bias"]
-    with pytest.raises(
-        BirdlabError, match=r"net\.head\.bias; unexpected: extra; of other shape: net\."
-    ) as refused:
+    with pytest.raises(BirdlabError, match=r"net\.head\.bias; unexpected: extra; of other shape: net\."):
         task().load_weights(state, "best.ckpt")
 
 
