@@ -7,8 +7,14 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 from birdlab.data.png import write_image
+
+# Tests are tiny and run side by side, in this process and in those they start: more threads would only wait
+# for each other.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
