@@ -60,15 +60,24 @@ def check_overrides(overrides: Sequence[str], config_dir: Path | None = None) ->
         overrides: words of the command line.
         config_dir: a folder of the user's own configs, as given by Hydra's ``--config-dir``.
     """
-    known = shipped_keys() | groups()
-    if config_dir is not None:
-        known |= keys_below(config_dir)
+    folders = [CONF] if config_dir is None else [CONF, config_dir]
+    known = groups().union(*map(keys_below, folders))
     for word in overrides:
-        if word.startswith(("-", "+", "~")) or "=" not in word:
+        key, is_setting, value = word.split("@", 1)[0].partition("=")
+        if word.startswith(("-", "~", "hydra")) or not is_setting:
             continue
-        key = word.split("=", 1)[0].split("@", 1)[0]
-        if not key.startswith("hydra") and key not in known:
+        if key.lstrip("+") in groups():
+            _check_choices(key.lstrip("+"), value, folders)
+        elif not key.startswith("+") and key not in known:
             raise BirdlabError(f"There is no key {key!r}{_nearest(key, known)}.")
+
+
+def _check_choices(group: str, value: str, folders: list[Path]) -> None:
+    known = frozenset(file.stem for folder in folders for file in (folder / group).glob("[!_]*.yaml"))
+    for choice in value.split(","):
+        if re.fullmatch(r"\w+", choice) and choice != "null" and choice not in known:
+            near = _nearest(choice, known) or f"; there are {', '.join(sorted(known))}"
+            raise BirdlabError(f"{group}={choice}: there is no such choice{near}.")
 
 
 def check(cfg: DictConfig) -> None:

@@ -18,7 +18,12 @@ from birdlab.run import Run
         (["+loss.losses.bce.positive_wait=2"], r"no key 'loss.losses.bce.positive_wait'"),
         (["modell=resunet"], r"no key 'modell'; nearest: model"),
         (["data=mixtures"], r"data.calls has no value"),
-        (["data=nowhere"], r"nowhere"),
+        (["data=nowhere"], r"data=nowhere: there is no such choice; there are annotated_audio, "),
+        (
+            ["+experiment=focal_tversy"],
+            r"experiment=focal_tversy: there is no such choice; nearest: focal_tve",
+        ),
+        (["optimizer=adam,sdg"], r"optimizer=sdg: there is no such choice; nearest: sgd"),
         (["monitor.mode=best"], r"monitor.mode=best, but it must be one of min, max"),
         (["loader.batch_size=0"], r"loader.batch_size=0"),
         (["memory_format=fast"], r"memory_format=fast"),
