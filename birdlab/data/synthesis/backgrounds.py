@@ -216,22 +216,22 @@ class Presence:
 
 
 LAYERS: tuple[Presence, ...] = (
-    Presence(wind, 1.8, (-20, 0)),
-    Presence(surf, 1.0, (-20, -3)),
+    Presence(wind, 1.6, (-20, 0)),
+    Presence(surf, 0.8, (-20, -3)),
     Presence(rain, 1.6, (-20, 0)),
     Presence(crackle, 2.0, (-20, 0)),
-    Presence(stream, 1.0, (-20, -3)),
-    Presence(insect_band, 1.6, (-25, 0)),
-    Presence(crickets, 1.8, (-25, -3)),
-    Presence(katydids, 1.0, (-22, -3)),
-    Presence(hum, 0.6, (-25, -3)),
-    Presence(engine, 1.6, (-20, 0)),
-    Presence(frogs, 1.2, (-22, -3), can_dominate=False),
-    Presence(mammals, 1.2, (-18, 0), can_dominate=False),
+    Presence(stream, 0.8, (-20, -3)),
+    Presence(insect_band, 1.8, (-20, 0)),
+    Presence(crickets, 2.4, (-18, 0)),
+    Presence(katydids, 1.6, (-16, 0)),
+    Presence(hum, 0.5, (-25, -3)),
+    Presence(engine, 1.4, (-20, 0)),
+    Presence(frogs, 2.0, (-16, 0), can_dominate=False),
+    Presence(mammals, 2.0, (-14, 2), can_dominate=False),
 )
 RECORDER_DB: Range = (-40, -5)
 """Self-noise relative to the loudest layer."""
-EXTRA_LAYERS = (0.12, 0.3, 0.33, 0.25)
+EXTRA_LAYERS = (0.08, 0.25, 0.37, 0.3)
 """Probabilities of 0, 1, 2 or 3 layers beside the loudest one."""
 QUIET = 0.06
 """Probability that there is nothing but the recorder."""
