@@ -191,7 +191,10 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(
     settings = (
         "trainer.max_epochs=8",
         "augment=paper001",
+        # So that the rate falls at every epoch, and every resume has a step of the plateau to get right.
         "scheduler.scheduler.patience=0",
+        "scheduler.scheduler.factor=0.7",
+        "+scheduler.scheduler.threshold=0.9",
         f"loader.num_workers={workers}",
     )
     train(*settings, "hydra.run.dir=whole", cwd=tmp_path, data=tiny_pairs)
