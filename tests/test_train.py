@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -132,6 +133,19 @@ def test_w_and_b_is_never_imported_without_its_logger(tmp_path: Path, tiny_pairs
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_w_and_b_holds_the_whole_run(tmp_path: Path, tiny_pairs: Path, offline_wandb: ModuleType) -> None:
+    said = train("logger=wandb", "hydra.run.dir=run", cwd=tmp_path, data=tiny_pairs).stdout
+    (folder,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
+    assert f"wandb sync {folder}" in said
+    run = offline_wandb.read_offline_run(folder)
+    assert run.config["optimizer"]["lr"] == 0.01
+    assert run.config["data"]["root"] == str(tiny_pairs)
+    logged = {name for row in run.history for name in row}
+    assert logged >= {"train/loss", "train/rate", "val/loss", "val/iou_resized", "val/panels", "test/iou"}
+    assert len([row for row in run.history if "val/iou_resized" in row]) == 2
 
 
 def test_an_occupied_directory_is_refused_and_left_as_it_is(trained: Path, tiny_pairs: Path) -> None:

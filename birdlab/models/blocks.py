@@ -4,8 +4,12 @@ Convolutions that feed a batch norm carry no bias (its shift replaces it). Weigh
 "Delving Deep into Rectifiers" (2015): normal with variance 2 / fan-in before a ReLU, 1 / fan-in elsewhere.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+
+from birdlab.errors import BirdlabError
 
 
 class ConvBlock(nn.Sequential):
@@ -13,12 +17,7 @@ class ConvBlock(nn.Sequential):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
-            _conv(in_channels, out_channels, kernel_size=3),
-            nn.BatchNorm2d(out_channels),
-            nn.ReLU(inplace=True),
-            _conv(out_channels, out_channels, kernel_size=3),
-            nn.BatchNorm2d(out_channels),
-            nn.ReLU(inplace=True),
+            *conv_norm_relu(in_channels, out_channels), *conv_norm_relu(out_channels, out_channels)
         )
 
 
@@ -64,6 +63,47 @@ class Up(nn.Module):
             x = torch.cat([skip, x], dim=1)
         y: Tensor = self.block(x)
         return y
+
+
+def conv_norm_relu(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
+    """3x3 convolution, batch norm, ReLU. [B, in, F, T] -> [B, out, F, T]."""
+    return (
+        _conv(in_channels, out_channels, kernel_size=3),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+def check_widths(name: str, in_channels: int, out_channels: int, widths: Sequence[int]) -> None:
+    """Refuse a network without at least two resolutions of at least one channel.
+
+    Raises:
+        ValueError: says what was given and which key to set.
+    """
+    if len(widths) < 2 or min(in_channels, out_channels, *widths) < 1:
+        raise ValueError(
+            f"{name} needs channels of at least 1 and two or more widths, not "
+            f"in_channels={in_channels}, out_channels={out_channels}, widths={list(widths)}; "
+            "set model.widths"
+        )
+
+
+def check_image(image: Tensor, in_channels: int, stride: int) -> None:
+    """Refuse images [B, C, F, T] that a network does not take.
+
+    Raises:
+        BirdlabError: if C is not ``in_channels``, or F or T is no multiple of ``stride``.
+    """
+    channels, rows, columns = image.shape[1:]
+    if channels != in_channels:
+        raise BirdlabError(
+            f"the network takes {in_channels} channel(s) and the image has {channels}; set data.channels"
+        )
+    if rows % stride or columns % stride:
+        raise BirdlabError(
+            f"images of {rows} x {columns} do not fit this network, whose input sides must be "
+            f"multiples of {stride}; set data.image_size"
+        )
 
 
 def _conv(in_channels: int, out_channels: int, kernel_size: int, gain: float = 2**0.5) -> nn.Conv2d:
