@@ -3,15 +3,18 @@
 from typing import Any
 
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from birdlab.callbacks.finite import FiniteLoss
 from birdlab.checkpoint_io import CheckpointFiles
 from birdlab.data.segmentation import SegmentationData
 from birdlab.errors import BirdlabError
+from birdlab.models.weights import missing_encoder
 from birdlab.run import Run
 from birdlab.tasks import SegmentationTask
 
@@ -23,14 +26,20 @@ def build_data(cfg: DictConfig) -> SegmentationData:
     return data
 
 
-def build_task(cfg: DictConfig) -> SegmentationTask:
+def build_task(cfg: DictConfig, *, pretrained: bool = True) -> SegmentationTask:
     """The network with its loss and optimizer, at its initial weights: a function of ``cfg.seed``.
 
+    Args:
+        cfg: the composed config.
+        pretrained: False leaves out the weights that training started from, for a network that gets a
+            checkpoint's: a run must be readable where those are not at hand.
+
     Raises:
-        BirdlabError: if a setting is out of range, or the image size does not fit the network.
+        BirdlabError: if a setting is out of range, the image size does not fit the network, or the weights to
+            start from are not to be had.
     """
     torch.manual_seed(cfg.seed)
-    net = _instantiate(cfg.model)
+    net = _build_net(cfg.model if pretrained else _untrained(cfg.model))
     _check_size(cfg, net)
     task: SegmentationTask = _instantiate(
         cfg.task.module,
@@ -81,8 +90,28 @@ def _instantiate(node: DictConfig | None, **built: Any) -> Any:
         raise
 
 
-def _check_size(cfg: DictConfig, net: Any) -> None:
-    stride = getattr(net, "stride", 1)
+def _build_net(model: DictConfig) -> nn.Module:
+    """The network, with what segmentation_models_pytorch says of its encoders in birdlab's words."""
+    try:
+        net: nn.Module = _instantiate(model)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, KeyError):
+            raise BirdlabError(f"{model._target_}: {error.__cause__.args[0]}") from error
+        if isinstance(error.__cause__, OSError) and "encoder_name" in model:
+            raise BirdlabError(missing_encoder(model.encoder_name, model.encoder_weights)) from error
+        raise
+    return net
+
+
+def _untrained(model: DictConfig) -> DictConfig:
+    names = ("weights", "encoder_weights")  # birdlab's networks' and segmentation_models_pytorch's
+    return OmegaConf.merge(model, {name: None for name in names if name in model})  # type: ignore[return-value]
+
+
+def _check_size(cfg: DictConfig, net: nn.Module) -> None:
+    # birdlab's networks say it themselves; those of segmentation_models_pytorch leave it to their encoder.
+    encoder_stride = getattr(getattr(net, "encoder", None), "output_stride", 1)
+    stride: int = getattr(net, "stride", encoder_stride)
     size = cfg.data.get("image_size")
     if size and any(side % stride for side in size):
         fitting = [max(stride, round(side / stride) * stride) for side in size]

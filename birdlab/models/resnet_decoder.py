@@ -23,8 +23,8 @@ class ResNetDecoder(nn.Module):
         in_channels: of the image.
         out_channels: logits per pixel; 1 for foreground against background.
         widths: channels of the decoder's five resolutions, coarsest first.
-        weights: to start from: None for random ones; ``imagenet`` for torchvision's in the encoder; or a file or
-            run directory (see `load_state`) with the weights of a ResNet-34 or of this whole network.
+        weights: to start from: None for random ones; ``imagenet`` for torchvision's in the encoder; or a file
+            or run directory (see `load_state`) with the weights of a ResNet-34 or of this whole network.
         first_conv: how its filters become ones for ``in_channels``: see `adapt_first_conv`.
 
     Attributes:
@@ -74,21 +74,24 @@ class ResNetDecoder(nn.Module):
             state = imagenet_state(ResNet34_Weights.IMAGENET1K_V1)
         else:
             state = load_state(Path(weights))
-        whole = any(key.startswith("encoder.") for key in state)
-        if not whole:
-            state = {f"encoder.{key}": value for key, value in state.items() if not key.startswith("fc.")}
+        module: nn.Module = self
         first = "encoder.conv1.weight"
+        if not any(key.startswith("encoder.") for key in state):
+            module, first = self.encoder, "conv1.weight"
+            state = {key: value for key, value in state.items() if not key.startswith("fc.")}
         if first in state:
             state[first] = adapt_first_conv(state[first], self.in_channels, first_conv)
-        own = self.state_dict()
-        load_strictly(self, state, weights)
+        load_strictly(module, state, weights)
 
 
 def _encoder(in_channels: int) -> nn.Sequential:
-    """torchvision's ResNet-34, its names kept, without pooling and classifier. [B, C, F, T] -> [B, 512, F/32, T/32]."""
-    layers = OrderedDict(resnet34().named_children())
-    del layers["avgpool"], layers["fc"]
+    """torchvision's ResNet-34, its names kept, without pooling and classifier.
+
+    [B, in_channels, F, T] -> [B, 512, F / 32, T / 32].
+    """
+    net = resnet34()
     if in_channels != 3:
-        layers["conv1"] = nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
-        nn.init.kaiming_normal_(layers["conv1"].weight, mode="fan_out", nonlinearity="relu")
-    return nn.Sequential(layers)
+        net.conv1 = nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
+    del net.avgpool, net.fc
+    return nn.Sequential(OrderedDict(net.named_children()))

@@ -13,8 +13,8 @@ class SegNet(nn.Module):
     """VGG-16's convolutions as the encoder and its mirror image as the decoder, joined by pooling indices.
 
     Badrinarayanan et al., "SegNet: A Deep Convolutional Encoder-Decoder Architecture for Image Segmentation",
-    2017. The decoder puts each feature back where the encoder's max pooling found it, with zeros around it, and
-    convolves; nothing else is handed across.
+    2017. The decoder puts each feature back where the encoder's max pooling found it, with zeros around it,
+    and convolves; nothing else is handed across.
 
     Args:
         in_channels: of the image.
@@ -64,10 +64,10 @@ class SegNet(nn.Module):
         x = image
         pooled_from: list[Tensor] = []
         for stage in self.encoder:
-            x, indices = F.max_pool2d_with_indices(stage(x), 2)
+            x, indices = F.max_pool2d_with_indices(stage(x), (2, 2))
             pooled_from.append(indices)
         for stage in self.decoder:
-            x = stage(F.max_unpool2d(x, pooled_from.pop(), 2))
+            x = stage(F.max_unpool2d(x, pooled_from.pop(), (2, 2)))
         logits: Tensor = self.head(x)
         return logits
 

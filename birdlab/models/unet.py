@@ -13,8 +13,8 @@ class UNet(nn.Module):
     """Convolutional encoder, transposed-convolution decoder, skip connections by concatenation.
 
     Ronneberger et al., "U-Net", 2015, with batch norm and dropout as in Munigala, "A Deep Learning Framework
-    for Bird Vocalization Segmentation": five blocks, a bottleneck, five blocks. That paper gives neither widths
-    nor the dropout's rate. The encoder halves rows and columns by max pooling between its blocks.
+    for Bird Vocalization Segmentation": five blocks, a bottleneck, five blocks. That paper gives neither
+    widths nor the dropout's rate. The encoder halves rows and columns by max pooling between its blocks.
 
     Args:
         in_channels: of the image.

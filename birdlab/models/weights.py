@@ -22,7 +22,7 @@ def adapt_first_conv(weight: Tensor, channels: int, how: FirstConv) -> Tensor:
         weight: as trained, C = 3 for ImageNet.
         channels: of the images to come; C of them leaves the filters as they are.
         how: ``mean``, the filters averaged over their channels and repeated; ``mean_scaled``, that times
-            C / channels, so that a grey image repeated over the channels gets the response that it got before;
+            C / channels, so that a grey image repeated over the channels gets the response it got before;
             ``copy``, the first C as they are and random ones for the rest (fewer channels: the first ones).
 
     Returns:
@@ -52,28 +52,24 @@ def load_state(source: Path) -> dict[str, Tensor]:
     """The weights of a network by name.
 
     Args:
-        source: a ``.safetensors`` file, a file that `torch.save` wrote (``.pth``, ``.ckpt``; never unpickled), or
-            a run directory, whose best epoch counts.
+        source: a ``.safetensors`` file, one of `torch.save` (``.pth``, ``.ckpt``; never unpickled), or a run
+            directory, whose best epoch counts. Of a task's checkpoint the network's weights are taken.
 
     Raises:
         BirdlabError: if it is absent, damaged, or holds anything but tensors.
     """
+    content: Any
     if source.is_dir():
         run = Run.open(source)
-        of_task = run.checkpoint(run.best)["state_dict"]
-        return {key.removeprefix("net."): value for key, value in of_task.items() if key.startswith("net.")}
-    if not source.is_file():
-        raise BirdlabError(f"{source}: there is no such file of weights, nor a run directory; set model.weights.")
-    try:
-        content: Any = _safetensors(source) if source.suffix == ".safetensors" else _torch_file(source)
-    except Exception as error:
-        raise BirdlabError(
-            f"{source} can't be loaded as plain weights: it is damaged, or made to run a program when loaded "
-            f"({str(error).splitlines()[0]})"
-        ) from error
+        content = run.checkpoint(run.best)["state_dict"]
+    elif source.is_file():
+        content = _safetensors(source) if source.suffix == ".safetensors" else _torch_file(source)
+    else:
+        raise BirdlabError(f"{source}: there is no such file, nor a run directory; set model.weights.")
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise BirdlabError(f"{source} holds {type(content).__name__}, not the weights of a network by name.")
-    return content
+        raise BirdlabError(f"{source} does not hold the weights of a network by name, or more than them.")
+    of_network = {key.removeprefix("net."): value for key, value in content.items() if key.startswith("net.")}
+    return of_network or content
 
 
 def imagenet_state(weights: WeightsEnum) -> dict[str, Tensor]:
@@ -89,10 +85,29 @@ def imagenet_state(weights: WeightsEnum) -> dict[str, Tensor]:
         if file.is_file():
             raise BirdlabError(f"{file} is damaged ({str(error).splitlines()[0]}). Delete it.") from error
         raise BirdlabError(
-            f"The ImageNet weights can't be downloaded ({error}). Put the file {weights.url} at {file}, or start "
-            "from random weights with model.weights=null."
+            f"The ImageNet weights can't be downloaded ({error}). Put {weights.url} at {file}, or start from "
+            "random weights with model.weights=null."
         ) from error
     return state
+
+
+def missing_encoder(name: str, weights: str) -> str:
+    """Which files segmentation_models_pytorch could not download for an encoder, and where to put them."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from segmentation_models_pytorch.encoders import encoders  # optional
+
+    wanted = encoders.get(name, {}).get("pretrained_settings", {}).get(weights)
+    if wanted is None:  # an encoder of timm, which downloads by its own rules
+        return (
+            f"The weights {weights} of {name} can't be downloaded; model.encoder_weights=null starts without."
+        )
+    repository, revision = wanted["repo_id"], wanted["revision"]
+    folder = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "snapshots" / revision
+    return (
+        f"The {weights} weights of {name} can't be downloaded. Put config.json and model.safetensors of "
+        f"https://huggingface.co/{repository}/tree/{revision} into {folder}, or start from random weights "
+        "with model.encoder_weights=null."
+    )
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
@@ -124,15 +139,27 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], origin: str) -
 
 
 def _torch_file(file: Path) -> Any:
-    content = torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise BirdlabError(
+            f"{file} can't be loaded as plain weights: it is damaged, or made to run a program when loaded "
+            f"({str(error).splitlines()[0]})"
+        ) from error
     # Training programs, Lightning among them, keep the weights beside the optimizer's state.
     return content.get("state_dict", content) if isinstance(content, dict) else content
 
 
 def _safetensors(file: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file  # comes with segmentation_models_pytorch, which is optional
-
-    return load_file(file)
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise BirdlabError(f"{file}: reading it needs `pip install safetensors`.") from error
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise BirdlabError(f"{file} is no safetensors file, or damaged ({error}).") from error
 
 
 def _few(names: list[str]) -> str:
