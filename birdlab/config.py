@@ -240,7 +240,12 @@ def _parameters(target: str) -> frozenset[str]:
     try:
         parameters = inspect.signature(get_object(target)).parameters
     except (ImportError, ValueError, AttributeError) as error:
-        raise BirdlabError(f"_target_={target} cannot be imported: {error}") from error
+        way_out = ""
+        if target.startswith("segmentation_models_pytorch"):
+            way_out = "; install it with pip install 'birdlab[smp]'"
+        raise BirdlabError(
+            f"_target_={target} can't be imported ({str(error).splitlines()[0]}){way_out}."
+        ) from error
     return frozenset("**" if p.kind is p.VAR_KEYWORD else name for name, p in parameters.items())
 
 

@@ -158,7 +158,7 @@ def evaluate_run(
     own = build_data(cfg)
     if overrides is not None:
         cfg.data = overrides
-    data, task = build_data(cfg), build_task(cfg)
+    data, task = build_data(cfg), build_task(cfg, pretrained=False)
     checkpoint = run.checkpoint(run.best)
     task.load_weights(checkpoint["state_dict"], str(run.best))
     validation = data if data.splits["val"] else own

@@ -37,14 +37,15 @@ def train(cfg: DictConfig, run: Run) -> Evaluation:
         BirdlabError: for the user's mistakes, before training where they can be known.
     """
     with run.recorded(seed=cfg.seed, scale=OmegaConf.to_container(cfg.scale, resolve=True)):
-        data, task = build_data(cfg), build_task(cfg)
+        resumed = str(run.last) if run.last.is_file() else None
+        data, task = build_data(cfg), build_task(cfg, pretrained=not resumed)
         config.check_monitor(cfg, task.logged)
         data.prepare_data()
         data.setup("fit")
         settle_speed(cfg, task, data)
         run.write_config(cfg)
         run.write_json("splits.json", data.split_ids())
-        task, trainer = build_task(cfg), build_trainer(cfg, run)
+        task, trainer = build_task(cfg, pretrained=not resumed), build_trainer(cfg, run)
         run.note(
             data_hash=data.manifest_hash(),
             precision=cfg.trainer.precision,
@@ -55,7 +56,6 @@ def train(cfg: DictConfig, run: Run) -> Evaluation:
             logger.log_hyperparams(task.settings)
         status = "failed"
         try:
-            resumed = str(run.last) if run.last.is_file() else None
             trainer.fit(task, datamodule=data, ckpt_path=resumed, weights_only=True)
             best = run.checkpoint(run.best)
             task.load_weights(best["state_dict"], str(run.best))

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
-from birdlab.errors import BirdlabError
+from birdlab.models.weights import load_strictly
 
 Batch = dict[str, Any]
 MemoryFormat = Literal["contiguous", "channels_last"]
@@ -125,21 +125,4 @@ class Task(LightningModule):
         Raises:
             BirdlabError: lists what is missing and what is too much.
         """
-        own = self.state_dict()
-        missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-        shapes = [
-            f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
-            for key in sorted(own.keys() & state.keys())
-            if own[key].shape != state[key].shape
-        ]
-        if missing or unexpected or shapes:
-            raise BirdlabError(
-                f"{origin} holds the weights of another network. Missing: {_few(missing)}; "
-                f"unexpected: {_few(unexpected)}; of other shape: {_few(shapes)}."
-            )
-        self.load_state_dict(state)
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more or "none"
+        load_strictly(self, state, origin)
