@@ -26,7 +26,9 @@ SCORES = (
 
 def rows(file: Path) -> list[dict[str, str]]:
     content = json.loads(file.read_text(encoding="utf-8"))
-    found = {"network at .5": content["test"], "network at the validation threshold": content["test_tuned"]}
+    split = next(key for key in content if f"{key}_tuned" in content)
+    tuned = content[f"{split}_tuned"]
+    found = {"network at .5": content[split], "network at the validation threshold": tuned}
     run = file.parent.name if file.name == "metrics.json" else file.stem
     return [
         {"run": run, "method": method, "threshold": content["threshold"] if "validation" in method else ""}
