@@ -109,9 +109,17 @@ class Task(LightningModule):
             super().lr_scheduler_step(scheduler, metric)
 
     def on_train_epoch_end(self) -> None:
-        self.log("train/loss", self.train_loss.compute())
+        epoch = {
+            "train/loss": float(self.train_loss.compute()),
+            "train/rate": float(self.trainer.optimizers[0].param_groups[0]["lr"]),
+        }
         self.train_loss.reset()
-        self.log("train/rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log_dict(epoch, logger=False)
+        # Lightning hands its own to the loggers after the checkpoint is written: a run that is killed in
+        # between would go on from the next epoch, and this one's would be lost.
+        for logger in self.loggers:
+            logger.log_metrics(epoch | {"epoch": self.current_epoch}, step=self.global_step - 1)
+            logger.save()
         for config in self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, ReduceLROnPlateau):
                 config.scheduler.step(float(self.trainer.callback_metrics[str(config.monitor)]))

@@ -1,0 +1,54 @@
+"""What is true of every task: here with a network of one weight."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from birdlab.loggers import History, read_history
+from birdlab.tasks import Task
+
+
+class OneWeight(Task):
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        loss: Tensor = self.loss(self(self.as_input(batch["image"])), torch.ones(1, 1, 2, 2))
+        self.train_loss.update(loss.detach())
+        return loss
+
+
+class WhenSaved(ModelCheckpoint):
+    """What the history holds as the checkpoint of each epoch is about to be written."""
+
+    def __init__(self, history: Path) -> None:
+        super().__init__(dirpath=history.parent, filename="last", enable_version_counter=False)
+        self.history, self.rows = history, list[dict[str, float]]()
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self.rows.append(read_history(self.history)[-1])
+        super().on_train_epoch_end(trainer, pl_module)
+
+
+def test_an_epoch_is_in_the_history_before_its_checkpoint_is_written(tmp_path: Path) -> None:
+    """A run killed in between goes on with the next epoch: this one's row must not wait for it."""
+    saved = WhenSaved(tmp_path / "metrics.csv")
+    trainer = Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=History(tmp_path),
+        callbacks=[saved],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    batches = [
+        {"image": torch.full((1, 2, 2), grey, dtype=torch.uint8), "id": ["a"]} for grey in (51, 102, 255)
+    ]
+    task = OneWeight(nn.Conv2d(1, 1, 1), nn.MSELoss(), partial(torch.optim.SGD, lr=0.01))
+    trainer.fit(task, DataLoader(batches, batch_size=None))
+    assert [(row["epoch"], row["step"]) for row in saved.rows] == [(0, 2), (1, 5)]
+    assert all({"train/loss", "train/rate"} <= set(row) for row in saved.rows)
+    assert read_history(tmp_path / "metrics.csv") == saved.rows
