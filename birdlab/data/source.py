@@ -66,7 +66,8 @@ class Source(ABC):
         sample_rate: Hz of the audio.
         n_train, n_val, n_test: at most so many samples of each split; None takes all.
         folds, fold: with ``folds=5``, train and validation are split anew into 5 groups by recording, and
-            group number ``fold`` validates. The test split stays as it is.
+            group number ``fold`` validates. The test split stays as it is, unless with
+        fold_tests: all samples are split anew, group number ``fold`` is tested and the next one validates.
         seed: of everything the data set draws (splits, mixtures); not the seed of training.
     """
 
@@ -76,6 +77,7 @@ class Source(ABC):
     n_test: int | None = None
     folds: int | None = None
     fold: int = 0
+    fold_tests: bool = False
     seed: int = 0
 
     @property
