@@ -6,6 +6,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from rich import box
@@ -168,7 +169,7 @@ def sessions(recordings: Sequence[Recording], gap: int) -> dict[str, str]:
             numbered[each.species].append((int(number[1]), each.id))
     for visits in numbered.values():
         visits.sort()
-        for (before, one), (after, other) in zip(visits, visits[1:], strict=False):
+        for (before, one), (after, other) in pairwise(visits):
             if after - before <= gap:
                 join(one, other)
     return {each.id: find(each.id) for each in recordings}

@@ -30,6 +30,7 @@ class LabelledStack(Sample):
         targets: share of each species [K]: 1 for the one that is labelled, less for secondary ones.
         duration_s: seconds of the recording or the stretch.
         real_s: seconds of sound in the stack; what is missing to its length is repetition.
+        start_s: where the stretch begins that is to be shown; None leaves that to the source.
         origin: of which collection the recording is, where that is known.
         prior: place and date: latitude / 90, longitude / 180, and sine and cosine of the day in the year; 0
             where not known.
@@ -38,8 +39,13 @@ class LabelledStack(Sample):
     targets: tuple[float, ...]
     duration_s: float
     real_s: float
+    start_s: float | None = None
     origin: str = ""
     prior: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+
+    def content(self) -> str:
+        """See `Sample.content`."""
+        return self.id if self.start_s is None else f"{self.id} from {self.start_s}"
 
     @property
     def label(self) -> int:
