@@ -96,8 +96,8 @@ def _kind(accelerator: str) -> Kind:
     built = "for CUDA" if torch.version.cuda else "without CUDA"
     what = "Apple GPU" if accelerator == "mps" else "GPU"
     raise BirdlabError(
-        f"trainer.accelerator={accelerator}, but PyTorch {torch.__version__} ({built}) finds no {what} on this "
-        "machine. Set trainer=auto or trainer=cpu; for a GPU that is there, see its driver (nvidia-smi) and "
+        f"trainer.accelerator={accelerator}, but PyTorch {torch.__version__} ({built}) finds no {what} "
+        "here. Set trainer=auto or trainer=cpu; for a GPU that is there, see its driver (nvidia-smi) and "
         "install PyTorch for it."
     )
 
@@ -107,7 +107,7 @@ def _indices(devices: object, kind: Kind) -> tuple[int, ...]:
     # One process on a CPU uses all its cores; two can be tried out on a machine of one core.
     most = {"cuda": torch.cuda.device_count(), "mps": 1, "cpu": max(2, cpu_count())}[kind]
     if devices in ("auto", -1):
-        return tuple(range(most)) if kind != "cpu" else (0,)
+        return (0,) if kind == "cpu" else tuple(range(most))
     if isinstance(devices, int) and not isinstance(devices, bool) and devices >= 1:
         indices: Sequence[int] = range(devices)
     elif isinstance(devices, ListConfig) and devices and all(isinstance(index, int) for index in devices):
@@ -117,11 +117,7 @@ def _indices(devices: object, kind: Kind) -> tuple[int, ...]:
             f"trainer.devices={devices}: give a number from 1, auto, or indices such as [0,2]."
         )
     if len(set(indices)) < len(indices) or not all(0 <= index < most for index in indices):
-        there = {
-            "cuda": f"{most} GPU(s)",
-            "mps": "one GPU",
-            "cpu": f"room for {most} processes",
-        }
+        there = {"cuda": f"{most} GPU(s)", "mps": "one GPU", "cpu": f"room for {most} processes"}
         raise BirdlabError(
             f"trainer.devices={devices}, but this machine has {there[kind]}: set trainer.devices={most} or "
             "less" + (", and see $CUDA_VISIBLE_DEVICES." if kind == "cuda" else ".")

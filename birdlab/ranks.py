@@ -78,7 +78,7 @@ def check(devices: Devices) -> None:
     if environment is not None and environment.world_size() != devices.processes:
         raise BirdlabError(
             f"srun or torchrun has started {environment.world_size()} processes, but {asked} are "
-            f"{devices.processes}: set devices to how many each machine has, and num_nodes to how many machines."
+            f"{devices.processes}: devices is how many each machine has, num_nodes how many machines."
         )
     if environment is None and devices.nodes > 1:
         raise BirdlabError(
@@ -216,7 +216,7 @@ def _rank(
 
 
 def _interrupt_once(*_: object) -> None:
-    """Ctrl-C reaches every process of a terminal, and `launch` passes it on: the second cut short the first."""
+    """Ctrl-C reaches all processes of a terminal, and `launch` passes it on: the second is one too many."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt
 
@@ -238,6 +238,6 @@ def _end(processes: list[Any], *, interrupt: bool) -> None:
 def _died(rank: int, world: int, status: int | None, directory: Path) -> BirdlabError:
     how = signal.Signals(-status).name if status and status < 0 else f"status {status}"
     return BirdlabError(
-        f"Process {rank} of {world} died ({how}), perhaps for want of memory. The last finished epoch is kept: "
-        f"go on with resume={directory}."
+        f"Process {rank} of {world} died ({how}), perhaps for want of memory. The last finished epoch is "
+        f"kept: go on with resume={directory}."
     )

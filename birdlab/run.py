@@ -167,8 +167,8 @@ class Run:
             error = "".join(traceback.format_exception_only(exception)).strip()
             if isinstance(exception, OSError) and exception.errno in DISK_FULL:
                 raise BirdlabError(
-                    f"{exception.filename or self.directory}: {exception.strerror}. What is finished is kept: "
-                    f"make room and go on with resume={self.directory}."
+                    f"{exception.filename or self.directory}: {exception.strerror}. What is finished is "
+                    f"kept: make room and go on with resume={self.directory}."
                 ) from exception
             raise
         finally:

@@ -97,8 +97,8 @@ def _job(cfg: DictConfig) -> float:
     try:
         if ranks.outside() and HydraConfig.get().mode == RunMode.MULTIRUN:
             raise BirdlabError(
-                "srun or torchrun has started several processes, but a sweep is to be started once: it starts "
-                "the processes of each of its runs itself (trainer=ddp)."
+                "srun or torchrun has started several processes, but a sweep is to be started once: it "
+                "starts the processes of each of its runs itself (trainer=ddp)."
             )
         if cfg.resume is None:
             config.check(cfg)
