@@ -61,8 +61,6 @@ class SourceData(LightningDataModule):
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir is not None else default_directory()
         self.seed = seed
         self.tested: Split = "test"
-        # A rank gets no samples to evaluate if there are fewer than ranks.
-        self.allow_zero_length_dataloader_with_multiple_devices = True
 
     @cached_property
     def splits(self) -> dict[Split, list[Sample]]:
@@ -135,6 +133,7 @@ class SourceData(LightningDataModule):
             len(dataset),  # type: ignore[arg-type]
             seed=self.seed,
             training=training,
+            batch_size=self.batch_size,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
         )
@@ -146,7 +145,7 @@ class SourceData(LightningDataModule):
         workers = self._workers(idle=idle)
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
+            batch_size=sampler.batch_size,
             sampler=sampler,
             num_workers=workers,
             collate_fn=collate,
