@@ -31,7 +31,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 @dataclass(frozen=True)
 class Run:
     """A run directory: ``config.yaml``, ``checkpoints/``, ``metrics.json``, ``metrics.csv``, ``splits.json``,
-    ``provenance.json`` and ``figures/``."""
+    ``scores.csv`` (a row a test sample), ``provenance.json`` and ``figures/``."""
 
     directory: Path
 
@@ -50,6 +50,10 @@ class Run:
     @property
     def last(self) -> Path:
         return self.checkpoints / "last.ckpt"
+
+    @property
+    def scores(self) -> Path:
+        return self.directory / "scores.csv"
 
     @property
     def figures(self) -> Path:

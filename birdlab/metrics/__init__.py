@@ -1,6 +1,7 @@
 """One definition of every score, used by tasks, evaluation and reports alike."""
 
 from birdlab.metrics.segmentation import (
+    PER_IMAGE,
     THRESHOLDS,
     Counts,
     LegacyIoU,
@@ -12,6 +13,7 @@ from birdlab.metrics.segmentation import (
 )
 
 __all__ = [
+    "PER_IMAGE",
     "THRESHOLDS",
     "Counts",
     "LegacyIoU",
