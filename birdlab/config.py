@@ -62,6 +62,7 @@ def check_overrides(overrides: Sequence[str], config_dir: Path | None = None) ->
     """
     folders = [CONF] if config_dir is None else [CONF, config_dir]
     known = groups().union(*map(keys_below, folders))
+    lists = frozenset().union(*map(lists_below, folders))
     for word in overrides:
         key, is_setting, value = word.split("@", 1)[0].partition("=")
         if word.startswith(("-", "~", "hydra")) or not is_setting:
@@ -72,6 +73,10 @@ def check_overrides(overrides: Sequence[str], config_dir: Path | None = None) ->
             _check_choices(key.lstrip("+"), value, folders)
         elif not key.startswith("+") and key not in known:
             raise BirdlabError(f"There is no key {key!r}{_nearest(key, known)}.")
+        elif value == "[]" and key.lstrip("+") in known - lists:
+            raise BirdlabError(
+                f"{word}: this is an empty list. Give {key} a value, or several to sweep over."
+            )
 
 
 def _check_choices(group: str, value: str, folders: list[Path]) -> None:
@@ -159,18 +164,25 @@ def shipped_keys() -> frozenset[str]:
 
 def keys_below(folder: Path) -> frozenset[str]:
     """Every dotted key that some config in a folder has, wherever it is packaged to."""
-    keys = set()
+    return frozenset(key for key, _ in _entries(folder))
+
+
+def lists_below(folder: Path) -> frozenset[str]:
+    """The keys that hold a list in some config of a folder."""
+    return frozenset(key for key, value in _entries(folder) if isinstance(value, list))
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, Any]]:
     for file in _files(folder):
         text = file.read_text(encoding="utf-8")
         content = yaml.safe_load(text) or {}
         group = file.parent.relative_to(folder).as_posix()
         prefix = "" if group == "." or "@package _global_" in text else f"{group}."
-        for key in _keys(content):
+        for key, value in _nodes(content):
             if key.split(".")[0] not in {"defaults", "hydra"}:
-                keys.add(prefix + key)
+                yield prefix + key, value
         if prefix:
-            keys.add(group)
-    return frozenset(keys)
+            yield group, content
 
 
 @cache
@@ -271,11 +283,11 @@ def _nearest(key: str, known: Mapping[str, Any] | frozenset[str]) -> str:
     return f"; nearest: {', '.join(near)}" if near else ""
 
 
-def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+def _nodes(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(node, dict):
         for key, value in node.items():
-            yield f"{prefix}{key}"
-            yield from _keys(value, f"{prefix}{key}.")
+            yield f"{prefix}{key}", value
+            yield from _nodes(value, f"{prefix}{key}.")
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

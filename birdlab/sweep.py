@@ -18,7 +18,6 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
 
 from birdlab import config
 from birdlab.errors import BirdlabError
@@ -130,7 +129,7 @@ class Sweep:
         """In a line, why a job is not finished."""
         noted = self.run(job).read_json("provenance.json")
         if noted.get("error"):
-            return str(noted["error"]).splitlines()[0]
+            return str(noted["error"]).splitlines()[0].removeprefix("birdlab.errors.BirdlabError: ")
         return {None: "never began", "running": "was killed"}.get(
             noted.get("status"), str(noted.get("status"))
         )
@@ -217,21 +216,7 @@ def parsed(words: Sequence[str], loader: ConfigLoader | None = None) -> list[Ove
 
 def quoted(text: str) -> str:
     """A value as Hydra's grammar takes it, quoted where it must be."""
-    return text if re.fullmatch(r"[\w./-]+", text) else QuotedString(text, Quote.double).with_quotes()
-
-
-def check_lists(typed: Sequence[str], cfg: DictConfig) -> None:
-    """No word gives an empty list to a key that has a single value.
-
-    Raises:
-        BirdlabError: if one does.
-    """
-    for override in parsed(typed):
-        if override.value() == [] and not OmegaConf.is_list(OmegaConf.select(cfg, override.key_or_group)):
-            key = override.key_or_group
-            raise BirdlabError(
-                f"{override.input_line}: this is an empty list. Give {key} values to try: {key}=A,B."
-            )
+    return text if re.fullmatch(r"[A-Za-z0-9_./-]+", text) else QuotedString(text, Quote.double).with_quotes()
 
 
 def _with(job: list[str], together: Mapping[str, Sequence[str]]) -> list[str]:

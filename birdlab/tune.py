@@ -1,4 +1,4 @@
-"""``python -m birdlab.tune +experiment=NAME 'optimizer.lr=tag(log,interval(1e-4,1e-1))'``: search good settings.
+"""``python -m birdlab.tune +experiment=NAME 'optimizer.lr=tag(log,interval(1e-4,1e-1))'``: good settings.
 
 Takes the words of ``birdlab.train``, with a range for each setting to be searched: ``interval(LOW,HIGH)``,
 ``tag(log,interval(LOW,HIGH))``, ``int(interval(LOW,HIGH))``, ``range(FIRST,END,STEP)`` or ``A,B,C``. Optuna

@@ -3,6 +3,7 @@
 A job that is killed therefore takes no other with it. What a run prints stands in ``<sweep>/<run>.log``.
 """
 
+import importlib.util
 import os
 import queue
 import subprocess
@@ -11,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from hydra.core.utils import JobReturn, JobStatus
@@ -86,7 +87,17 @@ class Command:
 class ProcessLauncher(Launcher):
     """What all launchers have in common: commands in, a line for each that ends, a result for Hydra."""
 
+    package: ClassVar[str]
+    """Which the launcher is built on."""
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """See Hydra's Launcher.
+
+        Raises:
+            BirdlabError: if the launcher can't be used as it is set.
+        """
+        if importlib.util.find_spec(self.package) is None:
+            raise BirdlabError(f"hydra/launcher needs {self.package}: pip install 'birdlab[sweeps]'")
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -136,16 +147,19 @@ class JoblibLauncher(ProcessLauncher):
         n_jobs: runs at once; None is one a GPU, without any one for every two cores.
     """
 
+    package = "joblib"
+
     def __init__(self, n_jobs: int | None = None) -> None:
-        if n_jobs is not None and (not isinstance(n_jobs, int) or n_jobs < 1):
-            raise BirdlabError(f"hydra.launcher.n_jobs={n_jobs}, but it must be a whole number, at least 1.")
         self.n_jobs = n_jobs
 
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        if self.n_jobs is not None and (not isinstance(self.n_jobs, int) or self.n_jobs < 1):
+            raise BirdlabError(f"hydra.launcher.n_jobs={self.n_jobs}: give a whole number, at least 1.")
+
     def run(self, commands: Sequence[Command]) -> Iterator[tuple[int, int]]:
-        try:
-            from joblib import Parallel, delayed
-        except ImportError as error:
-            raise BirdlabError(missing("joblib")) from error
+        from joblib import Parallel, delayed
+
         gpus = visible_gpus()
         n_jobs = min(self.n_jobs or len(gpus) or max(1, cpu_count() // 2), len(commands))
         places: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -177,15 +191,15 @@ class SubmititLauncher(ProcessLauncher):
         parameters: submitit's, such as ``timeout_min``, ``mem_gb``, ``slurm_partition``; None leaves one out.
     """
 
+    package = "submitit"
+
     def __init__(self, cluster: str, **parameters: Any) -> None:
         self.cluster = cluster
         self.parameters = {key: value for key, value in parameters.items() if value is not None}
 
     def run(self, commands: Sequence[Command]) -> Iterator[tuple[int, int]]:
-        try:
-            import submitit
-        except ImportError as error:
-            raise BirdlabError(missing("submitit")) from error
+        import submitit
+
         folder = commands[0].directory.parent / ".submitit" / "%j"
         try:
             executor = submitit.AutoExecutor(folder, cluster=self.cluster)
@@ -212,14 +226,14 @@ class RayLauncher(ProcessLauncher):
         init: of ``ray.init``.
     """
 
+    package = "ray"
+
     def __init__(self, num_cpus: float, num_gpus: float, init: Mapping[str, Any]) -> None:
         self.num_cpus, self.num_gpus, self.init = num_cpus, num_gpus, init
 
     def run(self, commands: Sequence[Command]) -> Iterator[tuple[int, int]]:
-        try:
-            import ray
-        except ImportError as error:
-            raise BirdlabError(missing("ray")) from error
+        import ray
+
         ray.init(
             **{"log_to_driver": False, "include_dashboard": False, "configure_logging": False}
             | dict(self.init)
@@ -240,11 +254,6 @@ class RayLauncher(ProcessLauncher):
                 yield numbers[done], code
         finally:
             ray.shutdown()
-
-
-def missing(package: str) -> str:
-    """What to do where a launcher's package is not installed."""
-    return f"hydra/launcher={package} needs the package {package}: pip install 'birdlab[sweeps]'"
 
 
 def visible_gpus() -> list[str]:

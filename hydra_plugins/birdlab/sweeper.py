@@ -17,8 +17,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from birdlab import config as configs
-from birdlab.errors import BirdlabError
-from birdlab.sweep import Job, Sweep, check_lists, plan, quoted
+from birdlab.errors import BirdlabError, command
+from birdlab.sweep import Job, Sweep, plan, quoted
 
 
 class GridSweeper(BasicSweeper):
@@ -36,7 +36,8 @@ class GridSweeper(BasicSweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         # It would repeat the words of every job; `isolated` tells their names.
         logging.getLogger(basic_launcher.__name__).setLevel(logging.WARNING)
-        super().setup(hydra_context=hydra_context, task_function=isolated(task_function), config=config)
+        with command():
+            super().setup(hydra_context=hydra_context, task_function=isolated(task_function), config=config)
 
     def sweep(self, arguments: list[str]) -> list[dict[str, Any]]:
         """Run the sweep.
@@ -47,10 +48,8 @@ class GridSweeper(BasicSweeper):
         Returns:
             The test scores of each job, in order.
         """
-        try:
+        with command():
             return self._sweep(arguments)
-        except BirdlabError as error:
-            raise CompactHydraException(f"birdlab: {error}") from error
 
     def _sweep(self, arguments: list[str]) -> list[dict[str, Any]]:
         assert self.config is not None
@@ -60,7 +59,6 @@ class GridSweeper(BasicSweeper):
             folders = [source.path for source in self._sources("command-line")]
             words = [f"{key}={value}" for key, value in self.params.items()]
             configs.check_overrides(words, Path(folders[0]) if folders else None)
-            check_lists(arguments, self.config)
             directory, loader = Path(self.config.hydra.sweep.dir), self.hydra_context.config_loader
             planned = plan(directory, self.params, self.together, arguments, loader)
         else:
@@ -134,7 +132,7 @@ def isolated(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     """
 
     def job(cfg: DictConfig) -> Any:
-        print(f"\n{Path(HydraConfig.get().runtime.output_dir).name}", flush=True)
+        print(f"\n{_name()}", flush=True)
         try:
             return task(cfg)
         except CompactHydraException as error:
@@ -150,3 +148,7 @@ def isolated(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
         raise CompactHydraException(said.strip().splitlines()[-1])
 
     return job
+
+
+def _name() -> str:
+    return Path(HydraConfig.get().runtime.output_dir).name
