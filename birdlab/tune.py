@@ -88,10 +88,10 @@ def distribution(override: Override) -> BaseDistribution:
             return FloatDistribution(value.start, value.end, log=log)
         if isinstance(value, RangeSweep):
             numbers = [float(number) for number in value.range()]
-            low, high, step = min(numbers), max(numbers), abs(value.step)
+            low, high, step = min(numbers), max(numbers), abs(float(value.step))
             if all(number.is_integer() for number in (low, high, step)):
                 return IntDistribution(int(low), int(high), step=int(step))
-            return FloatDistribution(low, high, step=float(step))
+            return FloatDistribution(low, high, step=step)
         return CategoricalDistribution(list(override.sweep_string_iterator()))
     except ValueError as error:
         raise BirdlabError(f"{override.input_line}: this can't be searched ({error}).") from error
@@ -160,7 +160,8 @@ def tune(
         if cut_short is not None:
             for epoch, value in cut_short.intermediate_values.items():
                 trial.report(value, epoch)
-        name = trial.user_attrs.get("run", config.job_name(trial.number, words))
+        short = [f"{key}={_short(value)}" for key, value in trial.params.items()]
+        name = trial.user_attrs.get("run", config.job_name(trial.number, short))
         trial.set_user_attr("run", name)
         said = run_trial(study, trial, [*fixed, *words], directory / name)
         console.print(f"trial {trial.number}: {' '.join(words)}: {said}", highlight=False, soft_wrap=True)
@@ -187,6 +188,10 @@ def run_trial(study: optuna.Study, trial: optuna.Trial, words: Sequence[str], di
     return f"{best(scores.values()):.4f}"
 
 
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 def _abandoned(trial: FrozenTrial, directory: Path) -> bool:
     """Whether nobody is running the trial: whoever is holds its run directory."""
     name = trial.user_attrs.get("run")
@@ -211,7 +216,7 @@ def main(
         ),
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="How many to run now.")] = 20,
-    study: Annotated[str, typer.Option(help="Its name. The same name again adds trials to it.")] = "tune",
+    study: Annotated[str, typer.Option(help="Its name. The same name again adds trials to it.")] = "optuna",
     storage: Annotated[
         Path | None, typer.Option(help="The SQLite file; by default study.db beside the trials.")
     ] = None,

@@ -40,7 +40,10 @@ def launcher(launcher: JoblibLauncher, tmp_path: Path) -> JoblibLauncher:
         "sweep": {"dir": str(tmp_path / "the sweep")},
         "overrides": {"hydra": ["hydra/launcher=joblib", "hydra.sweep.dir=x", "hydra.verbose=true"]},
         "runtime": {
-            "config_sources": [{"provider": "main", "path": "a"}, {"provider": "command-line", "path": "b"}]
+            "config_sources": [
+                {"provider": "main", "path": "a"},
+                {"provider": "command-line", "path": "mine"},
+            ]
         },
     }
     launcher.setup(
@@ -52,7 +55,7 @@ def launcher(launcher: JoblibLauncher, tmp_path: Path) -> JoblibLauncher:
 def test_a_job_becomes_the_command_of_a_single_run(tmp_path: Path) -> None:
     made = launcher(JoblibLauncher(), tmp_path)._command(["seed=1", "hydra.sweep.subdir=000_seed-1"])
     assert made.directory == tmp_path / "the sweep" / "000_seed-1"
-    assert made.options == ("--config-dir", "command-line")
+    assert made.options == ("--config-dir", "mine")
     assert made.words == ("seed=1",)
     assert made.hydra == ("hydra.verbose=true",)
 
@@ -71,9 +74,7 @@ def test_however_one_command_ends_the_others_run(
     results = made.launch(jobs, 0)
     assert [result.status.name for result in results] == ["COMPLETED", "FAILED", "COMPLETED"]
     log = (tmp_path / "the sweep" / "000.log").read_text()
-    assert log.startswith(
-        "-m birdlab.train --config-dir b seed=0 hydra.verbose=true hydra.mode=RUN hydra.run.dir="
-    )
+    assert log.startswith("-m birdlab.train --config-dir mine seed=0 hydra.verbose=true hydra.mode=RUN")
 
 
 def test_a_command_whose_run_has_begun_goes_on_with_it(

@@ -102,7 +102,10 @@ def command(
         (["-m", "seed=[]"], "seed=[]: this is an empty list"),
         (["-m", "seed=range(0,0)"], "seed=range(0,0): this is an empty list"),
         (["-m", "optimizer=adam,sgd", "optimizer.lr="], "optimizer.lr= gives no value"),
-        (["-m", "optimizer=sgd,adam", "optimizer.nesterov=true,false"], "Could not override 'optimizer.nesterov'"),
+        (
+            ["-m", "optimizer=sgd,adam", "optimizer.nesterov=true,false"],
+            "Could not override 'optimizer.nesterov'",
+        ),
         (["+sweep=pretrained_vs_scratch"], "Could not override 'model.weights'"),
         (["+sweep=seeds", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0"),
         (["sweep.resume=nowhere"], "sweep.resume=nowhere: this is no sweep, there is no such folder"),
@@ -181,9 +184,9 @@ def test_what_happens_to_one_job_happens_to_no_other(
     (tmp_path / "mine" / "loss").mkdir(parents=True)
     (tmp_path / "mine" / "loss" / "fatal.yaml").write_text("_target_: own_loss.Fatal\nfate: none\n")
     fates = "raise,none" if launcher == "basic" else "raise,kill,none"
-    own = ("--config-dir", "mine", "loss=fatal", f"loss.fate={fates}")
+    own = ("--config-dir", "mine", *tiny_study, "loss=fatal", f"loss.fate={fates}")
     at_once = ("hydra.launcher.n_jobs=2",) if launcher == "joblib" else ()
-    words = ("-m", *tiny_study, *own, f"hydra/launcher={launcher}", *at_once, "hydra.sweep.dir=the sweep")
+    words = ("-m", *own, f"hydra/launcher={launcher}", *at_once, "hydra.sweep.dir=the sweep")
     code, out, err = ended(*words, cwd=tmp_path)
     assert code == 2, out + err
     fated = len(fates.split(",")) - 1
