@@ -204,12 +204,9 @@ def register_resolvers() -> None:
 def _run_directory(resume: str | None, name: str, overrides: ListConfig) -> str:
     if resume is not None:
         return resume
-    chosen = ("experiment", "sweep", "logger", "name")  # the study itself, which its folder is named after
-    return str(
-        new_directory(
-            Path("outputs") / name, [o for o in overrides if o.lstrip("+").split("=")[0] not in chosen]
-        )
-    )
+    # The study itself is what the folder is named after.
+    common = ("+experiment=", "+sweep=", "logger=", "name=")
+    return str(new_directory(Path("outputs") / name, [o for o in overrides if not o.startswith(common)]))
 
 
 def new_directory(parent: Path, overrides: Sequence[str]) -> Path:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import yaml
 from filelock import FileLock, Timeout
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from birdlab import __version__
@@ -101,6 +102,9 @@ class Run:
         Raises:
             BirdlabError: if one does.
         """
+        if getattr(rank_zero_only, "rank", 0) != 0:
+            yield  # the first process of the same training holds it
+            return
         try:
             with FileLock(self.directory / ".lock", timeout=0):
                 yield

@@ -222,14 +222,15 @@ class RayLauncher(ProcessLauncher):
 
     Args:
         num_cpus: of one run.
-        num_gpus: of one run; a fraction shares a GPU.
+        num_gpus: of one run; a fraction shares a GPU. None is one, where there is any.
         init: of ``ray.init``.
     """
 
     package = "ray"
 
-    def __init__(self, num_cpus: float, num_gpus: float, init: Mapping[str, Any]) -> None:
-        self.num_cpus, self.num_gpus, self.init = num_cpus, num_gpus, init
+    def __init__(self, num_cpus: float, num_gpus: float | None, init: Mapping[str, Any]) -> None:
+        self.num_cpus, self.init = num_cpus, init
+        self.num_gpus = min(1, torch.cuda.device_count()) if num_gpus is None else num_gpus
 
     def run(self, commands: Sequence[Command]) -> Iterator[tuple[int, int]]:
         import ray

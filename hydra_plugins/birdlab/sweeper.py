@@ -108,6 +108,10 @@ class GridSweeper(BasicSweeper):
         try:
             configs.check(cfg)
             if not trusted:
+                if any("${" in word for word in job.overrides):
+                    raise BirdlabError(
+                        "it looks something up on your machine; add trust=true if you trust it."
+                    )
                 configs.check_trusted(DictConfig(OmegaConf.to_container(cfg, resolve=True)))
         except BirdlabError as error:
             raise BirdlabError(f"{job.name}: {error}") from error

@@ -1,6 +1,7 @@
 """Sweeps as a user starts them: mistakes end at once, failures stay alone, what was cut short is finished."""
 
 import gc
+import json
 import os
 import signal
 import subprocess
@@ -142,9 +143,13 @@ def test_two_sweeps_into_one_directory_are_refused(command: Callable[..., str], 
 def test_a_sweep_from_elsewhere_builds_nothing_that_birdlab_does_not_ship(
     command: Callable[..., str], tmp_path: Path
 ) -> None:
-    job = '{"jobs": [{"name": "000", "overrides": ["++model={_target_: os.abort}"]}]}'
-    (tmp_path / "sweep.json").write_text(job)
-    assert "os.abort: this config builds what birdlab doesn't ship" in command("sweep.resume=.")
+    for word, said in {
+        "++model={_target_: os.abort}": "os.abort: this config builds what birdlab doesn't ship",
+        "name=${oc.env:HOME}": "looks something up on your machine",
+    }.items():
+        jobs = [{"name": "000", "overrides": [word]}]
+        (tmp_path / "sweep.json").write_text(json.dumps({"jobs": jobs}))
+        assert said in command("sweep.resume=.")
 
 
 @pytest.mark.parametrize("failure", [KeyError("seed"), BirdlabError("no data"), MemoryError()])
