@@ -1,11 +1,12 @@
 """From a config to the objects it describes: the same for training, evaluation and prediction."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -13,21 +14,21 @@ from torch import nn
 from birdlab.callbacks.finite import FiniteLoss
 from birdlab.callbacks.throughput import Throughput
 from birdlab.checkpoint_io import CheckpointFiles
-from birdlab.data.segmentation import SegmentationData
+from birdlab.data.module import SourceData
 from birdlab.errors import BirdlabError
 from birdlab.models.weights import missing_encoder
 from birdlab.run import Run
-from birdlab.tasks import SegmentationTask
+from birdlab.tasks import Task
 
 
-def build_data(cfg: DictConfig) -> SegmentationData:
+def build_data(cfg: DictConfig) -> SourceData:
     """The DataModule of the config's task over the config's data set."""
     source, augment = _instantiate(cfg.data), _instantiate(cfg.augment)
-    data: SegmentationData = _instantiate(cfg.task.datamodule, source=source, augment=augment)
+    data: SourceData = _instantiate(cfg.task.datamodule, source=source, augment=augment)
     return data
 
 
-def build_task(cfg: DictConfig, *, pretrained: bool = True) -> SegmentationTask:
+def build_task(cfg: DictConfig, *, pretrained: bool = True) -> Task:
     """The network with its loss and optimizer, at its initial weights: a function of ``cfg.seed``.
 
     Args:
@@ -42,23 +43,24 @@ def build_task(cfg: DictConfig, *, pretrained: bool = True) -> SegmentationTask:
     torch.manual_seed(cfg.seed)
     net = _build_net(cfg.model if pretrained else _untrained(cfg.model))
     _check_size(cfg, net)
-    task: SegmentationTask = _instantiate(
+    task: Task = _instantiate(
         cfg.task.module,
         net=net,
         loss=_instantiate(cfg.loss),
         optimizer=_instantiate(cfg.optimizer),
         scheduler=_instantiate(cfg.scheduler),
         settings=OmegaConf.to_container(cfg, resolve=True),
-        channels=cfg.data.channels,
         memory_format="contiguous" if cfg.memory_format == "auto" else cfg.memory_format,
         seed=cfg.seed,
     )
     return task
 
 
-def build_trainer(cfg: DictConfig, run: Run, **overrides: Any) -> Trainer:
+def build_trainer(
+    cfg: DictConfig, run: Run, more_callbacks: Sequence[Callback] = (), **overrides: Any
+) -> Trainer:
     """Lightning's Trainer with the config's callbacks and loggers, writing below the run directory."""
-    callbacks = [FiniteLoss(), Throughput()]
+    callbacks = [FiniteLoss(), Throughput(), *more_callbacks]
     for callback in cfg.callbacks.values():
         # Configs don't say where the run directory is, so that it can be moved.
         below = {"dirpath": str(run.checkpoints)} if "dirpath" in callback else {}

@@ -8,6 +8,7 @@ VERBS = {
     "evaluate": "score a finished run on any split or data set: birdlab evaluate RUN",
     "report": "compare runs: tables, figures and one HTML page: birdlab report DIR...",
     "dashboard": "lay out the W&B workspace and report of a sweep: birdlab dashboard --group NAME",
+    "tune": "search good settings: birdlab tune +experiment=focal_tversky loss=bce,dice",
     "preview": "draw what a network will be fed: birdlab preview +experiment=focal_tversky",
 }
 

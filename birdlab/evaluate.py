@@ -1,100 +1,34 @@
 """``python -m birdlab.evaluate RUN``: score a finished run on any split or data set."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from birdlab import config
-from birdlab.baselines import EnergyThreshold, hand_coarsened, through_network_size
 from birdlab.build import build_data, build_task, build_trainer
-from birdlab.data.segmentation import SegmentationData
+from birdlab.data.module import SourceData
 from birdlab.data.source import SPLITS, Split
 from birdlab.devices import use_one
 from birdlab.errors import BirdlabError, command
+from birdlab.evaluation import Evaluation, compared, score
 from birdlab.files import write_json
-from birdlab.metrics import SegmentationScores
 from birdlab.run import Run
-from birdlab.tasks import SegmentationTask, Task
-from birdlab.tasks.segmentation import foreground_logits, to_native
+from birdlab.tasks import Task
 
-Scores = dict[str, float]
-
-FRONT_END = ("image_size", "channels", "sample_rate", "sides", "window_s", "hop_s")
+FRONT_END = (
+    *("sample_rate", "image_size", "channels", "sides", "window_s", "hop_s"),
+    *("n_fft", "hop", "n_mels", "fmin", "fmax", "segments", "segment_s", "multilabel", "prior"),
+)
 """What a network was made for, whatever data set it is scored on."""
-
-REFERENCES = ("energy threshold", "do nothing", "ceiling of resizing", "hand-coarsened truth")
-
-SHOWN = {
-    "iou": "IoU",
-    "iou_pooled": "pooled",
-    "iou_two_class": "2-class",
-    "dice": "Dice",
-    "precision": "prec.",
-    "recall": "recall",
-    "accuracy": "acc.",
-}
-"""Columns of the printed table."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores of a network and of what it must be compared with, on one split, at native resolution.
-
-    Attributes:
-        network: at a threshold of .5.
-        network_tuned: at the threshold that the run's validation data chose.
-        references: by name, each at its own validation-tuned threshold where it has one.
-        threshold: of ``network_tuned``.
-        samples: a row for each sample, as in ``scores.csv``: ``id`` and ``group``, its scores at
-            ``threshold``, and what the source knows of it (`Source.facts`).
-    """
-
-    split: Split
-    network: Scores
-    network_tuned: Scores
-    references: Mapping[str, Scores]
-    threshold: float
-    samples: Sequence[Mapping[str, Any]]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, as in ``metrics.json``."""
-        return {
-            "threshold": self.threshold,
-            self.split: self.network,
-            f"{self.split}_tuned": self.network_tuned,
-            "references": dict(self.references),
-        }
-
-    def table(self) -> Table:
-        title = f"Scores on the {self.split} split, at the resolution of the masks"
-        table = Table(title=title, title_style="bold", box=box.SIMPLE_HEAD, padding=0)
-        table.add_column("", no_wrap=True)
-        for heading in SHOWN.values():
-            table.add_column(heading, justify="right", no_wrap=True)
-        rows = {
-            "network at .50": self.network,
-            f"network at {self.threshold:.2f} (validation)".replace("0.", "."): self.network_tuned,
-        }
-        for name, scores in (rows | dict(self.references)).items():
-            table.add_row(name, *(f"{scores[key]:.3f}" for key in SHOWN))
-        return table
 
 
 def evaluate(
-    task: SegmentationTask,
-    data: SegmentationData,
-    trainer: Trainer,
-    split: Split = "test",
-    validation: SegmentationData | None = None,
+    task: Task, data: SourceData, trainer: Trainer, split: Split = "test", own: SourceData | None = None
 ) -> Evaluation:
     """Score the network as it stands, and the references, on one split.
 
@@ -103,65 +37,9 @@ def evaluate(
         data: the data set.
         trainer: runs the network.
         split: of ``data``.
-        validation: whose validation split chooses the threshold of the energy threshold; ``data`` by default.
+        own: what the network was trained on, where that is another data set: references are fitted on it.
     """
-    network, network_tuned = score(task, data, trainer, split)
-    return Evaluation(
-        split=split,
-        network=network,
-        network_tuned=network_tuned,
-        references=reference_scores(data, split, validation or data),
-        threshold=float(task.threshold),
-        samples=sample_table(task, data, split),
-    )
-
-
-def score(
-    task: SegmentationTask, data: SegmentationData, trainer: Trainer, split: Split = "test"
-) -> tuple[Scores, Scores]:
-    """Score the network as it stands, at .5 and at its own threshold; in all ranks of a trainer together."""
-    data.tested = split
-    trainer.test(task, datamodule=data, verbose=False)
-    return task.tested["test"], task.tested["test_tuned"]
-
-
-def sample_table(task: Task, data: SegmentationData, split: Split) -> list[dict[str, Any]]:
-    """The rows of the samples that were tested, in the order of the split, whatever rank tested which."""
-    rows = {row["id"]: row for row in task.tested_samples}
-    return [
-        {"id": sample.id, "group": sample.group} | rows[sample.id] | data.source.facts(sample)
-        for sample in data.splits[split]
-        if sample.id in rows
-    ]
-
-
-def reference_scores(data: SegmentationData, split: Split, validation: SegmentationData) -> dict[str, Scores]:
-    """What every network stands beside: nothing, an energy threshold, and the ceilings.
-
-    The energy threshold sees what the network sees, and its threshold is chosen on validation data in the
-    same way.
-    """
-    energy = EnergyThreshold()
-    on_validation = SegmentationScores()
-    for batch in validation.val_dataloader():
-        on_validation.update(foreground_logits(energy(_images(batch))), batch["mask"])
-    threshold = on_validation.best_threshold()
-
-    scores = {name: SegmentationScores() for name in REFERENCES}
-    size = data.source.image_size
-    for batch in data.native_dataloader(split):
-        native = batch["native_mask"]
-        scores["energy threshold"].update(
-            to_native(foreground_logits(energy(_images(batch))), native), native
-        )
-        scores["do nothing"].update([_as_logits(torch.zeros_like(mask)) for mask in native], native)
-        scores["ceiling of resizing"].update(
-            [_as_logits(through_network_size(mask, size)) for mask in native], native
-        )
-        scores["hand-coarsened truth"].update([_as_logits(hand_coarsened(mask)) for mask in native], native)
-    return {
-        name: score.scores(threshold if name == "energy threshold" else 0.5) for name, score in scores.items()
-    }
+    return compared(data, score(task, data, trainer, split), split, own or data)
 
 
 def evaluate_run(
@@ -183,10 +61,10 @@ def evaluate_run(
     if overrides is not None:
         cfg.data = overrides
     data, task = build_data(cfg), build_task(cfg, pretrained=False)
+    config.check_species(cfg, data.settled())
     checkpoint = run.checkpoint(run.best)
     task.load_weights(checkpoint["state_dict"], str(run.best))
-    validation = data if data.splits["val"] else own
-    return evaluate(task, data, build_trainer(cfg, run, logger=False), split, validation)
+    return evaluate(task, data, build_trainer(cfg, run, logger=False), split, own)
 
 
 def data_config(run: Run, name: str | None, settings: list[str], *, trust: bool) -> DictConfig | None:
@@ -197,8 +75,8 @@ def data_config(run: Run, name: str | None, settings: list[str], *, trust: bool)
     """
     if name is None and not settings:
         return None
-    own: DictConfig = run.config(trust=trust).data
-    chosen = own
+    cfg = run.config(trust=trust)
+    own = chosen = cfg.data
     if name is not None:
         known = sorted(path.stem for path in (config.CONF / "data").glob("[!_]*.yaml"))
         if name not in known:
@@ -206,7 +84,9 @@ def data_config(run: Run, name: str | None, settings: list[str], *, trust: bool)
         # Resolved apart from the run's config, whose `scale` would cap this data set, too.
         composed = OmegaConf.to_container(config.compose_unchecked([f"data={name}"]).data, resolve=True)
         chosen = DictConfig(composed)
-        chosen.update({key: own[key] for key in FRONT_END if own[key] is not None})
+        chosen.update({key: own[key] for key in FRONT_END if own.get(key) is not None and key in chosen})
+        if names := cfg.task.get("names"):
+            chosen.species = names
     for setting in settings:
         key, separator, value = setting.partition("=")
         key = key.removeprefix("data.")
@@ -236,7 +116,7 @@ def main(
     output: Annotated[Path | None, typer.Option(help="Write the scores to this JSON file.")] = None,
     trust: Annotated[bool, typer.Option(help="Build what birdlab doesn't ship, too.")] = False,
 ) -> None:
-    """Score a finished run, at .5 and at the threshold that its validation data chose."""
+    """Score a finished run on a split of its own data set or of another one."""
     with command():
         if split not in SPLITS:
             raise BirdlabError(f"--split {split}: there is no such split; there are {', '.join(SPLITS)}.")
@@ -248,15 +128,6 @@ def main(
         Console().print(evaluation.table())
         if output is not None:
             write_json(output, evaluation.as_dict())
-
-
-def _images(batch: Mapping[str, Any]) -> torch.Tensor:
-    image: torch.Tensor = batch["image"]
-    return image.unsqueeze(1) / 255
-
-
-def _as_logits(mask: torch.Tensor) -> torch.Tensor:
-    return mask.float() * 2 - 1
 
 
 if __name__ == "__main__":

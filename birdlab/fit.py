@@ -1,22 +1,24 @@
 """Fit and test one run in this process: all of a training, or one rank of it."""
 
-import logging
 import resource
 import sys
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from lightning import Callback
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 from omegaconf import DictConfig
 
 from birdlab.allocator import keep_freed_memory
 from birdlab.build import build_data, build_task, build_trainer, close_loggers
-from birdlab.data.segmentation import SegmentationData
-from birdlab.evaluate import Scores, score
+from birdlab.data.module import SourceData
+from birdlab.evaluation import score
+from birdlab.process import quieten
 from birdlab.run import Run
+from birdlab.tasks.base import Tested
 
 
 @dataclass(frozen=True)
@@ -25,18 +27,20 @@ class Fitted:
 
     Attributes:
         best_epoch: whose weights were tested.
-        network: test scores at a threshold of .5.
-        network_tuned: those at ``threshold``.
-        threshold: that validation data chose.
+        tested: what the test found.
     """
 
     best_epoch: int
-    network: Scores
-    network_tuned: Scores
-    threshold: float
+    tested: Tested
 
 
-def fit(cfg: DictConfig, run: Run, data: SegmentationData, strategy: Strategy | str = "auto") -> Fitted:
+def fit(
+    cfg: DictConfig,
+    run: Run,
+    data: SourceData,
+    strategy: Strategy | str = "auto",
+    callbacks: Sequence[Callback] = (),
+) -> Fitted:
     """Train, going on from the last checkpoint if there is one, and test the best epoch.
 
     Args:
@@ -44,9 +48,11 @@ def fit(cfg: DictConfig, run: Run, data: SegmentationData, strategy: Strategy | 
         run: where it writes.
         data: the data set.
         strategy: Lightning's, for ranks.
+        callbacks: beside the config's.
     """
     resumed = str(run.last) if run.last.is_file() else None
-    task, trainer = build_task(cfg, pretrained=not resumed), build_trainer(cfg, run, strategy=strategy)
+    task = build_task(cfg, pretrained=not resumed)
+    trainer = build_trainer(cfg, run, callbacks, strategy=strategy)
     if cfg.compile:
         task.net.compile()  # in place: its weights keep their names
     for logger in trainer.loggers:
@@ -56,13 +62,13 @@ def fit(cfg: DictConfig, run: Run, data: SegmentationData, strategy: Strategy | 
         trainer.fit(task, datamodule=data, ckpt_path=resumed, weights_only=True)
         best = run.checkpoint(run.best)
         task.load_weights(best["state_dict"], str(run.best))
-        network, network_tuned = score(task, data, trainer)
+        tested = score(task, data, trainer)
         status = "success"
     finally:
         close_loggers(trainer.loggers, status)
         if trainer.is_global_zero:
             run.note(peak_memory_gb=round(_peak_memory_gb(), 3))
-    return Fitted(int(best["epoch"]), network, network_tuned, float(task.threshold))
+    return Fitted(int(best["epoch"]), tested)
 
 
 def fit_rank(directory: Path, environment: ClusterEnvironment) -> Fitted:
@@ -72,14 +78,6 @@ def fit_rank(directory: Path, environment: ClusterEnvironment) -> Fitted:
     run = Run.open(directory)
     cfg = run.config(trust=True)  # written by the process that has started this one
     return fit(cfg, run, build_data(cfg), DDPStrategy(cluster_environment=environment))
-
-
-def quieten() -> None:
-    """Leave out Lightning's tips and remarks on devices; its warnings stay."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    # What is logged is of all ranks already.
-    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
 
 
 def _peak_memory_gb() -> float:

@@ -1,34 +1,39 @@
 """``python -m birdlab.train +experiment=focal_tversky``: compose, check, build, fit, test, write."""
 
 import sys
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import hydra
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
+from lightning import Callback
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from birdlab import config, precision, ranks
-from birdlab.allocator import keep_freed_memory
-from birdlab.build import build_data, build_task
-from birdlab.data.segmentation import SegmentationData
-from birdlab.devices import Devices, settle
+from birdlab import config, ranks
+from birdlab.devices import settle
 from birdlab.errors import BirdlabError, command
-from birdlab.evaluate import Evaluation, reference_scores
-from birdlab.fit import fit, fit_rank, quieten
+from birdlab.evaluation import Evaluation, compared
+from birdlab.files import write_csv
+from birdlab.fit import fit, fit_rank
+from birdlab.prepare import prepare
+from birdlab.process import set_up_process
 from birdlab.run import Run
-from birdlab.tasks import SegmentationTask
 
 RESUMABLE = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.limit_")
 """What may stand beside ``resume=DIR``; everything else comes from that run's config."""
 
 
-def train(cfg: DictConfig, run: Run) -> Evaluation:
+def train(cfg: DictConfig, run: Run, callbacks: Sequence[Callback] = ()) -> Evaluation:
     """Train the composed config in its run directory, going on from the last checkpoint if there is one.
+
+    Args:
+        cfg: the composed config.
+        run: where everything is written.
+        callbacks: beside the config's; on one device only.
 
     Returns:
         The test scores, as in ``metrics.json``.
@@ -45,49 +50,11 @@ def train(cfg: DictConfig, run: Run) -> Evaluation:
         elif devices.processes > 1:
             fitted = ranks.launch(fit_rank, run.directory, devices)
         else:
-            fitted = fit(cfg, run, data)
-        scores = Evaluation(
-            split="test",
-            network=fitted.network,
-            network_tuned=fitted.network_tuned,
-            references=reference_scores(data, "test", data),
-            threshold=fitted.threshold,
-        )
+            fitted = fit(cfg, run, data, callbacks=callbacks)
+        scores = compared(data, fitted.tested, "test", data)
         run.write_metrics(best_epoch=fitted.best_epoch, **scores.as_dict())
+        write_csv(run.scores, scores.samples)
     return scores
-
-
-def prepare(cfg: DictConfig, run: Run, devices: Devices) -> SegmentationData:
-    """Find the mistakes that can be known, decode the data, settle what is ``auto``; write it all down."""
-    data, task = build_data(cfg), build_task(cfg, pretrained=not run.last.is_file())
-    config.check_monitor(cfg, task.logged)
-    data.prepare_data()
-    data.setup("fit")
-    settle_speed(cfg, task, data, devices.first)
-    run.write_config(cfg)
-    run.write_json("splits.json", data.split_ids())
-    run.note(
-        data_hash=data.manifest_hash(),
-        devices=f"{devices.processes} x {devices.kind}",
-        precision=cfg.trainer.precision,
-        memory_format=cfg.memory_format,
-        compile=cfg.compile,
-        parameters=sum(weight.numel() for weight in task.net.parameters()),
-    )
-    return data
-
-
-def settle_speed(
-    cfg: DictConfig, task: SegmentationTask, data: SegmentationData, device: torch.device
-) -> None:
-    """Replace ``precision=auto`` and ``memory_format=auto`` by what a short probe finds fastest."""
-    if "auto" not in (cfg.trainer.precision, cfg.memory_format):
-        return
-    image = task.as_input(next(iter(data.train_dataloader()))["image"].to(device))
-    pinned = {"precision": cfg.trainer.precision, "memory_format": cfg.memory_format}
-    choice = precision.choose(task.net.to(device), image, **pinned)
-    Console().print(str(choice), highlight=False)
-    cfg.trainer.precision, cfg.memory_format = choice.precision, choice.memory_format
 
 
 @hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="train")
@@ -106,14 +73,15 @@ def _job(cfg: DictConfig) -> float:
         else:
             run = Run.open(directory)
             cfg = resumed_config(run, HydraConfig.get().overrides.task, trust=cfg.trust)
-        scores = train(cfg, run)
+        with run.held():
+            scores = train(cfg, run)
     except BirdlabError as error:
         # Hydra prints this kind without a traceback, and goes on with the other jobs of a sweep.
         raise CompactHydraException(f"birdlab: {error}") from error
     console = Console()
     console.print(scores.table())
     console.print(f"Run directory: {run.directory}\nFigures: {run.figures}")
-    return scores.network["iou"]
+    return scores.network[scores.main]
 
 
 def resumed_config(run: Run, overrides: list[str], *, trust: bool) -> DictConfig:
@@ -138,21 +106,22 @@ def resumed_config(run: Run, overrides: list[str], *, trust: bool) -> DictConfig
 
 def main() -> None:
     """Run Hydra on the command line, once the mistakes it would only half explain are ruled out."""
-    quieten()
+    set_up_process()
     config.register_resolvers()
-    keep_freed_memory()
     with command():
         if (environment := ranks.outside()) and ranks.meet(environment):
             ranks.follow(fit_rank)
             return
     words = sys.argv[1:]
+    if any(word.startswith("sweep.resume=") for word in words):
+        sys.argv.append("--multirun")
     options = dict(pairwise(words))
     own = options.get("--config-dir", options.get("-cd"))
     with command():
         config.check_overrides(words, Path(own) if own else None)
         for word in words:
             if word.startswith("resume="):
-                Run.open(Path(word.removeprefix("resume=")))
+                Run.open(Path(word.removeprefix("resume=").strip("\"'")))
     _job()
 
 

@@ -54,6 +54,19 @@ class ClassificationData(SourceData):
         """The species; a label is an index into them."""
         return self.source.names
 
+    def settled(self) -> dict[str, Any]:
+        """See `SourceData.settled`: the species, training recordings of each, and the length of a segment."""
+        counts = [0] * len(self.names)
+        for sample in self.splits["train"]:
+            assert isinstance(sample, LabelledStack)
+            counts[sample.label] += 1
+        return {
+            "task.names": list(self.names),
+            "task.classes": len(self.names),
+            "task.counts": counts,
+            "data.segment_s": self.source.seconds / self.source.segments,
+        }
+
     @cached_property
     def arrays(self) -> Arrays:
         """The stacks of all splits, in order of id, decoded now unless they were before."""

@@ -93,8 +93,8 @@ def common_length(recordings: Sequence[Recording], factor: float) -> float:
 
 
 def long_enough(recordings: Sequence[Recording], seconds: float) -> list[Recording]:
-    """Those that last at least so long."""
-    return [each for each in recordings if each.duration_s >= seconds]
+    """Those that last at least so long, to a microsecond: lengths are sums and shares of others."""
+    return [each for each in recordings if each.duration_s >= seconds - 1e-6]
 
 
 def most_recorded(recordings: Sequence[Recording], count: int | None) -> tuple[str, ...]:

@@ -85,6 +85,10 @@ class SourceData(LightningDataModule):
         }
         return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
+    def settled(self) -> dict[str, Any]:
+        """Values that a config leaves open because only the data say them, by dotted key."""
+        return {}
+
     def samples(self, split: Split) -> list[Sample]:
         """The samples of one split.
 

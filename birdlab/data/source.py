@@ -101,6 +101,14 @@ class Source(ABC):
             BirdlabError: naming the file that cannot be read, or whose size or values do not fit.
         """
 
+    def facts(self, sample: Sample) -> dict[str, Any]:
+        """What else is known of a sample that may explain its score, by name; the report's error analysis.
+
+        Returns:
+            ``duration_s``, and ``snr_db``, that of the loudest event, where they are known.
+        """
+        return {}
+
     def settings(self) -> str:
         """The settings that decide what `decode` returns, for the cache key."""
         # The caps say how many samples are taken, which the samples themselves say already.
@@ -149,11 +157,6 @@ class SegmentationSource(Source):
             "masks": resize_mask(mask, self.image_size),
         }
 
-    def facts(self, sample: Sample) -> dict[str, float]:
-        """What else is known of a sample that may explain its score, by name; the report's error analysis.
-
-        Returns:
-            ``duration_s`` where all samples have one length, and ``snr_db``, that of the loudest event, where
-            the truth says it and there is an event.
-        """
+    def facts(self, sample: Sample) -> dict[str, Any]:
+        """See `Source.facts`; all samples have one length where there is a window."""
         return {} if self.window_s is None else {"duration_s": self.window_s}

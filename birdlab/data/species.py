@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -147,6 +147,11 @@ class SpeciesSource(Source):
         with torch.inference_mode():
             levels: Levels = decibels(self._mel(torch.from_numpy(audio)))[:, :frames].numpy()
         return levels
+
+    def facts(self, sample: Sample) -> dict[str, Any]:
+        """See `Source.facts`; also the seconds that aren't repetition, and the collection."""
+        assert isinstance(sample, LabelledStack)
+        return {"duration_s": sample.duration_s, "real_s": sample.real_s, "origin": sample.origin}
 
     def settings(self) -> str:
         """See `Source.settings`: neither splits nor labels change what is stored."""

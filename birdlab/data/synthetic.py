@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -92,7 +94,7 @@ class Synthetic(SegmentationSource):
         """The birds alone, as they are in the soundscape: float32 [n]."""
         return self._files.clean(sample)
 
-    def facts(self, sample: Sample) -> dict[str, float]:
+    def facts(self, sample: Sample) -> dict[str, Any]:
         """See `Source.facts`."""
         image, _ = sample.files
         levels = event_levels(image.parents[1] / "Labels" / f"{sample.id}.txt")

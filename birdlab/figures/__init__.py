@@ -1,6 +1,11 @@
 """The figures of a study: pure functions that return matplotlib Figures, and ``save``."""
 
-from birdlab.figures.charts import foreground_histogram, learning_curves, threshold_curve
+from birdlab.figures.charts import (
+    confusion_matrix,
+    foreground_histogram,
+    learning_curves,
+    threshold_curve,
+)
 from birdlab.figures.gallery import write_gallery
 from birdlab.figures.spectrograms import augmentation_draws, example_pairs, prediction_panels
 from birdlab.figures.style import Extent, save
@@ -8,6 +13,7 @@ from birdlab.figures.style import Extent, save
 __all__ = [
     "Extent",
     "augmentation_draws",
+    "confusion_matrix",
     "example_pairs",
     "foreground_histogram",
     "learning_curves",

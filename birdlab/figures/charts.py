@@ -59,7 +59,7 @@ def foreground_histogram(shares: Mapping[Split, NDArray[np.float64]]) -> Figure:
 def learning_curves(
     history: Sequence[Mapping[str, float]], *, score: str = "val/iou_resized", mode: str = "max"
 ) -> Figure:
-    """Losses and IoU over the epochs, with the best epoch marked.
+    """Losses and scores over the epochs, with the best epoch marked.
 
     Args:
         history: one mapping of metrics an epoch, as in a run's ``metrics.csv``; metrics may be missing.
@@ -69,22 +69,22 @@ def learning_curves(
     """
     logged = {name for row in history for name in row}
     losses = sorted(name for name in logged if name.partition("/")[2].startswith("loss"))
-    ious = sorted(name for name in logged if name in _CURVES and name not in losses)
+    scores = sorted(name for name in logged if name in _CURVES and name not in losses)
     best = _best_row(history, score, mode)
     epochs = [row["epoch"] for row in history] or [0]
     first, last = min(epochs), max(epochs)
     with styled():
         figure = new_figure(PAGE, 2.2)
-        loss_axes, iou_axes = figure.subplots(1, 2)
+        loss_axes, score_axes = figure.subplots(1, 2)
         loss_axes.set_ylabel("loss")
-        iou_axes.set_ylabel("validation IoU")
-        for axes, names in ((loss_axes, losses), (iou_axes, ious)):
+        score_axes.set_ylabel("validation IoU" if any("iou" in name for name in scores) else "validation")
+        for axes, names in ((loss_axes, losses), (score_axes, scores)):
             lines = {name: _series(history, name) for name in names}
             for name, (x, y) in lines.items():
                 color, _, style = _curve(name)
                 marker = "." if len(x) < 3 else None
                 axes.plot(x, y, color=color, linestyle=style, marker=marker)
-            if axes is iou_axes:
+            if axes is score_axes:
                 axes.set_ylim(0, 1)
             elif _spans_magnitudes([values for _, values in lines.values()]):
                 axes.set_yscale("log")
@@ -97,7 +97,9 @@ def learning_curves(
                     axes.plot(best["epoch"], best[name], "o", color=_curve(name)[0], markersize=4)
             _name_line_ends(axes, last, {name: float(values[-1]) for name, (_, values) in lines.items()})
         if best is not None:
-            iou_axes.set_title(f"best epoch {best['epoch']:.0f}: {best[score]:.3f}", loc="left", color="0.35")
+            score_axes.set_title(
+                f"best epoch {best['epoch']:.0f}: {best[score]:.3f}", loc="left", color="0.35"
+            )
         return figure
 
 
@@ -127,12 +129,53 @@ def threshold_curve(thresholds: ArrayLike, iou: ArrayLike, *, chosen: float) -> 
         return figure
 
 
+def confusion_matrix(counts: NDArray[np.int64], names: Sequence[str]) -> Figure:
+    """How many recordings of each species were taken for which.
+
+    Args:
+        counts: [K, K], rows the truth; shades are shares of a row.
+        names: of the species [K].
+    """
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    side = min(PAGE, max(COLUMN, 1.2 + 0.32 * len(names)))
+    with styled():
+        figure = new_figure(side, side)
+        axes = figure.add_subplot()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, origin="upper", aspect="equal")
+        places = np.arange(len(names))
+        axes.set_xticks(places, names, rotation=90, style="italic")
+        axes.set_yticks(
+            places, [f"{name} ({total})" for name, total in zip(names, totals[:, 0], strict=True)]
+        )
+        if len(names) <= _MOST_NUMBERED:
+            for row, column in zip(*np.nonzero(counts), strict=True):
+                dark = shares[row, column] > 0.5
+                axes.text(
+                    column,
+                    row,
+                    str(counts[row, column]),
+                    ha="center",
+                    va="center",
+                    fontsize=6,
+                    color="white" if dark else "black",
+                )
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true (recordings)")
+        return figure
+
+
+_MOST_NUMBERED = 25
+"""Species in a confusion matrix whose cells hold numbers: of more, shades say enough."""
 _DASHES = (0, (4, 3))
 _CURVES = {
     "train/loss": (BLUE, "training", "-"),
     "val/loss": (ORANGE, "validation", "-"),
     "val/iou_resized": (BLUE, "at .5", "-"),
     "val/iou_best_resized": (SKY, "best threshold", "-"),
+    "val/accuracy": (BLUE, "accuracy", "-"),
+    "val/macro_f1": (SKY, "macro F1", "-"),
+    "val/average_precision": (GREEN, "average precision", "-"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Segmentation losses: foreground logits and truth of equal shape to a scalar."""
+"""Losses: of segmentation, foreground logits and truth of equal shape to a scalar; and of species."""
 
 from birdlab.losses.modules import (
     BCELoss,
@@ -10,6 +10,7 @@ from birdlab.losses.modules import (
     TverskyLoss,
     WeightedSum,
 )
+from birdlab.losses.species import SpeciesBCE, SpeciesCrossEntropy
 
 __all__ = [
     "BCELoss",
@@ -18,6 +19,8 @@ __all__ = [
     "FocalTverskyLoss",
     "FunctionalLoss",
     "LovaszHingeLoss",
+    "SpeciesBCE",
+    "SpeciesCrossEntropy",
     "TverskyLoss",
     "WeightedSum",
 ]

@@ -1,11 +1,12 @@
 """One definition of every score, used by tasks, evaluation and reports alike."""
 
+from birdlab.metrics.classification import SpeciesScores
+from birdlab.metrics.rows import MeanLoss
 from birdlab.metrics.segmentation import (
     PER_IMAGE,
     THRESHOLDS,
     Counts,
     LegacyIoU,
-    MeanLoss,
     SegmentationScores,
     foreground,
     summarise,
@@ -19,6 +20,7 @@ __all__ = [
     "LegacyIoU",
     "MeanLoss",
     "SegmentationScores",
+    "SpeciesScores",
     "foreground",
     "summarise",
     "threshold_logit",

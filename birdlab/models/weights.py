@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum
+from torchvision.models import WeightsEnum, get_weight
 
 from birdlab.errors import BirdlabError
 from birdlab.run import Run
@@ -89,6 +89,11 @@ def imagenet_state(weights: WeightsEnum) -> dict[str, Tensor]:
             "random weights with model.weights=null."
         ) from error
     return state
+
+
+def torchvision_state(name: str) -> dict[str, Tensor]:
+    """torchvision's weights of a name such as ``ResNet18_Weights.IMAGENET1K_V1``: see `imagenet_state`."""
+    return imagenet_state(get_weight(name))
 
 
 def missing_encoder(name: str, weights: str) -> str:

@@ -1,6 +1,7 @@
 """The tasks: LightningModules on one small base."""
 
 from birdlab.tasks.base import Task
+from birdlab.tasks.classification import ClassificationTask
 from birdlab.tasks.segmentation import SegmentationTask
 
-__all__ = ["SegmentationTask", "Task"]
+__all__ = ["ClassificationTask", "SegmentationTask", "Task"]

@@ -1,8 +1,9 @@
 """What both tasks share: the optimizer and its schedule, randomness, plain checkpoints."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -16,7 +17,25 @@ from birdlab.metrics import MeanLoss
 from birdlab.models.weights import load_strictly
 
 Batch = dict[str, Any]
+Scores = dict[str, float]
 MemoryFormat = Literal["contiguous", "channels_last"]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a test found, on all ranks together.
+
+    Attributes:
+        scores: at the fixed threshold, if the task has one.
+        samples: a row for each sample: its ``id``, and what was predicted or scored.
+        tuned: scores at the threshold that validation data chose, where there is such a choice.
+        threshold: that threshold.
+    """
+
+    scores: Scores
+    samples: list[dict[str, Any]]
+    tuned: Scores | None = None
+    threshold: float | None = None
 
 
 class Task(LightningModule):
@@ -33,25 +52,23 @@ class Task(LightningModule):
             plus ``steps_argument``, the name of the argument that is filled with the number of steps or
             epochs of the training; None keeps the rate.
         settings: the run's resolved config as plain containers; it travels inside the checkpoint.
-        channels: of the network's input; the grey image is repeated.
         memory_format: of images and convolution weights.
         seed: of dropout and whatever else the network draws.
     """
 
-    logged: ClassVar[Mapping[str, str]]
+    logged: Mapping[str, str]
     """Metrics by name, each with the mode (``min`` or ``max``) that is better."""
 
-    tested_samples: list[dict[str, Any]]
-    """A row for each sample of the last test, of all ranks: its ``id``, and what was predicted or scored."""
+    tested: Tested
+    """What the last test found; what is logged of it is rounded to float32."""
 
     def __init__(
         self,
         net: nn.Module,
         loss: nn.Module,
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        optimizer: Callable[[Any], Optimizer],
         scheduler: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
-        channels: int = 1,
         memory_format: MemoryFormat = "contiguous",
         seed: int = 0,
     ) -> None:
@@ -66,23 +83,22 @@ class Task(LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.settings = dict(settings or {})
-        self.channels = channels
         self.seed = seed
         # "disable": looking for NaN would wait for the device at every step; `FiniteLoss` looks, rarely.
         self.train_loss = MeanMetric(nan_strategy="disable")
         self.val_loss, self.test_loss = MeanLoss(), MeanLoss()
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits for images [B, C, F, T] in 0..1."""
+        """Logits for the network's input [B, C, F, T], see `inputs`."""
         return self.net(image.contiguous(memory_format=self.torch_memory_format))  # type: ignore[no-any-return]
 
     @abstractmethod
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch."""
 
-    def as_input(self, image: Tensor) -> Tensor:
-        """What the network sees of grey bytes [B, F, T], as images travel: float [B, C, F, T] in 0..1."""
-        return image.unsqueeze(1).expand(-1, self.channels, -1, -1) / 255
+    @abstractmethod
+    def inputs(self, batch: Batch) -> Tensor:
+        """What the network sees of a batch: float [B, C, F, T]."""
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         seed = hash((self.seed, self.global_rank, self.global_step)) & 0x7FFF_FFFF_FFFF_FFFF
@@ -92,7 +108,7 @@ class Task(LightningModule):
             torch.cuda.manual_seed(seed)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.parameters())
+        optimizer = self.make_optimizer()
         if not self.scheduler:
             return optimizer
         schedule = dict(self.scheduler)
@@ -105,6 +121,10 @@ class Task(LightningModule):
                 int(self.trainer.estimated_stepping_batches) if by_step else self.trainer.max_epochs
             )
         return {"optimizer": optimizer, "lr_scheduler": schedule | {"scheduler": make(optimizer, **filled)}}
+
+    def make_optimizer(self) -> Optimizer:
+        """One rate for all parameters."""
+        return self.optimizer(self.parameters())
 
     def lr_scheduler_step(self, scheduler: LRScheduler | ReduceLROnPlateau, metric: Any) -> None:
         # Lightning steps plateau schedulers after the checkpoint is written, so that a resumed run would miss

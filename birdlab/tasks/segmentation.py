@@ -1,14 +1,14 @@
 """Segmentation: which pixels of a spectrogram are bird."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from birdlab.metrics import PER_IMAGE, Counts, LegacyIoU, SegmentationScores
-from birdlab.tasks.base import Batch, Task
+from birdlab.tasks.base import Batch, Task, Tested
 
 
 class SegmentationTask(Task):
@@ -16,9 +16,13 @@ class SegmentationTask(Task):
 
     Validation scores are at the network's size and end in ``_resized``; test scores are at the size of the
     native masks. The threshold that validation data ask for is kept with the weights.
+
+    Args:
+        args, settings: see `Task`.
+        channels: of the network's input; the grey image is repeated.
     """
 
-    logged: ClassVar[Mapping[str, str]] = {
+    logged: Mapping[str, str] = {
         "train/loss": "min",
         "val/loss": "min",
         "val/iou_resized": "max",
@@ -29,16 +33,23 @@ class SegmentationTask(Task):
     }
 
     threshold: Tensor
-    tested: dict[str, dict[str, float]]
-    """Scores of the last test, at .5 and at the chosen threshold; what is logged is rounded to float32."""
 
-    def __init__(self, *args: Any, **settings: Any) -> None:
+    def __init__(self, *args: Any, channels: int = 1, **settings: Any) -> None:
         super().__init__(*args, **settings)
+        self.channels = channels
         self.register_buffer("threshold", torch.tensor(0.5))
         self.val_scores = SegmentationScores()
         self.test_scores = SegmentationScores()
         self._test_ids: list[str] = []
         self.val_legacy_iou, self.test_legacy_iou = LegacyIoU(), LegacyIoU()
+
+    def as_input(self, image: Tensor) -> Tensor:
+        """What the network sees of grey bytes [B, F, T], as images travel: float [B, C, F, T] in 0..1."""
+        return image.unsqueeze(1).expand(-1, self.channels, -1, -1) / 255
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """See `Task.inputs`."""
+        return self.as_input(batch["image"])
 
     def logits(self, image: Tensor) -> Tensor:
         """Logits [B, F, T] of bird against background for grey images uint8 [B, F, T]."""
@@ -92,10 +103,15 @@ class SegmentationTask(Task):
             "loss": self.test_loss.compute(),
             "legacy_iou": self.test_legacy_iou.compute(),
         }
-        self.tested = {"test": at_half, "test_tuned": self.test_scores.scores(float(self.threshold))}
+        chosen = float(self.threshold)
         ids, self._test_ids = self.gathered(self._test_ids), []
-        self.tested_samples = sample_rows(ids, self.test_scores.counts(float(self.threshold)))
-        for stage, scores in self.tested.items():
+        self.tested = Tested(
+            scores=at_half,
+            samples=sample_rows(ids, self.test_scores.counts(chosen)),
+            tuned=self.test_scores.scores(chosen),
+            threshold=chosen,
+        )
+        for stage, scores in {"test": self.tested.scores, "test_tuned": self.tested.tuned or {}}.items():
             self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
         for metric in (self.test_loss, self.test_scores, self.test_legacy_iou):
             metric.reset()

@@ -1,0 +1,51 @@
+"""Train the last layer alone at first, and all of a network afterwards."""
+
+from lightning import Callback, LightningModule, Trainer
+from torch import nn
+
+from birdlab.errors import BirdlabError
+from birdlab.models.classifier import head_of
+from birdlab.tasks import ClassificationTask
+from birdlab.tasks.classification import encoder_parameters
+
+
+class FrozenEncoder(Callback):
+    """All layers but the last keep their weights, and their statistics, for the first epochs.
+
+    For weights that are trained already: the random last layer would spoil them first. What is frozen is a
+    function of the epoch alone, so that a resumed run goes on as it was.
+
+    Args:
+        epochs: so many.
+
+    Raises:
+        BirdlabError: if that is no whole number from 0.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        if not isinstance(epochs, int) or epochs < 0:
+            raise BirdlabError(f"callbacks.frozen.epochs={epochs}: give a whole number, 0 for none.")
+        self.epochs = epochs
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.world_size > 1:
+            raise BirdlabError(
+                "callbacks.frozen: distributed training expects gradients of the same weights at every step. "
+                "Set trainer.devices=1, or take task.module.encoder_rate_factor instead."
+            )
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, ClassificationTask)
+        frozen = trainer.current_epoch < self.epochs
+        for weight in encoder_parameters(pl_module.net):
+            weight.requires_grad_(not frozen)
+            if frozen:
+                weight.grad = None
+        if frozen:
+            _evaluating(pl_module.net)
+
+
+def _evaluating(net: nn.Module) -> None:
+    """Batch norms use and keep the statistics they have, and nothing is dropped."""
+    net.eval()
+    head_of(net).train()

@@ -1,0 +1,98 @@
+"""What a test found, beside what every network must be compared with."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
+
+from lightning import Trainer
+from rich import box
+from rich.table import Table
+
+from birdlab.data.module import SourceData
+from birdlab.data.source import Split
+from birdlab.tasks.base import Scores, Task, Tested
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a network and of what it must be compared with, on one split.
+
+    Attributes:
+        split: of which data.
+        title: of the printed table.
+        columns: its headings by the score's name; the first one is the main score.
+        network: scores of the network, at a threshold of .5 where there is a threshold.
+        references: by name, each at its own validation-tuned threshold where it has one.
+        samples: a row for each sample, as in ``scores.csv``: ``id`` and ``group``, what was predicted or
+            scored, and what the source knows of it (`Source.facts`).
+        network_tuned: at the threshold that the run's validation data chose.
+        threshold: of ``network_tuned``.
+    """
+
+    split: Split
+    title: str
+    columns: Mapping[str, str]
+    network: Scores
+    references: Mapping[str, Scores]
+    samples: Sequence[Mapping[str, Any]]
+    network_tuned: Scores | None = None
+    threshold: float | None = None
+
+    @property
+    def main(self) -> str:
+        """The score by which runs are compared."""
+        return next(iter(self.columns))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as in ``metrics.json``."""
+        content = {
+            "threshold": self.threshold,
+            self.split: self.network,
+            f"{self.split}_tuned": self.network_tuned,
+            "references": dict(self.references),
+        }
+        return {name: value for name, value in content.items() if value is not None}
+
+    def table(self) -> Table:
+        """Network and references in rows, scores in columns."""
+        table = Table(title=self.title, title_style="bold", box=box.SIMPLE_HEAD, padding=0)
+        table.add_column("", no_wrap=True)
+        for heading in self.columns.values():
+            table.add_column(heading, justify="right", no_wrap=True)
+        rows = {"network" if self.network_tuned is None else "network at .50": self.network}
+        if self.network_tuned is not None:
+            rows[f"network at {self.threshold:.2f} (validation)".replace("0.", ".")] = self.network_tuned
+        for name, scores in (rows | dict(self.references)).items():
+            table.add_row(name, *(f"{scores[key]:.3f}" if key in scores else "" for key in self.columns))
+        return table
+
+
+def score(task: Task, data: SourceData, trainer: Trainer, split: Split = "test") -> Tested:
+    """Score the network as it stands on one split; in all ranks of a trainer together."""
+    data.tested = split
+    trainer.test(task, datamodule=data, verbose=False)
+    return task.tested
+
+
+@singledispatch
+def compared(data: SourceData, tested: Tested, split: Split, own: SourceData) -> Evaluation:
+    """What a test found, beside the references of its task.
+
+    Args:
+        data: the data set that was tested; its class says which task it is.
+        tested: what was found.
+        split: which one was tested.
+        own: the data set that the network was trained on, on which references are fitted.
+    """
+    raise NotImplementedError(type(data).__name__)
+
+
+def sample_table(data: SourceData, tested: Tested, split: Split) -> list[dict[str, Any]]:
+    """The rows of the samples that were tested, in the order of the split, whatever rank tested which."""
+    rows = {row["id"]: row for row in tested.samples}
+    return [
+        {"id": sample.id, "group": sample.group} | rows[sample.id] | data.source.facts(sample)
+        for sample in data.splits[split]
+        if sample.id in rows
+    ]

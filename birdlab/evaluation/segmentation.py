@@ -1,0 +1,81 @@
+"""Masks beside an energy threshold, doing nothing, and the ceilings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from birdlab.baselines import EnergyThreshold, hand_coarsened, through_network_size
+from birdlab.data.module import SourceData
+from birdlab.data.segmentation import SegmentationData
+from birdlab.data.source import Split
+from birdlab.evaluation.result import Evaluation, compared, sample_table
+from birdlab.metrics import SegmentationScores
+from birdlab.tasks.base import Scores, Tested
+from birdlab.tasks.segmentation import foreground_logits, to_native
+
+REFERENCES = ("energy threshold", "do nothing", "ceiling of resizing", "hand-coarsened truth")
+
+SHOWN = {
+    "iou": "IoU",
+    "iou_pooled": "pooled",
+    "iou_two_class": "2-class",
+    "dice": "Dice",
+    "precision": "prec.",
+    "recall": "recall",
+    "accuracy": "acc.",
+}
+
+
+@compared.register
+def _(data: SegmentationData, tested: Tested, split: Split, own: SourceData) -> Evaluation:
+    validation = data if data.splits["val"] else own
+    assert isinstance(validation, SegmentationData)
+    return Evaluation(
+        split=split,
+        title=f"Scores on the {split} split, at the resolution of the masks",
+        columns=SHOWN,
+        network=tested.scores,
+        network_tuned=tested.tuned,
+        threshold=tested.threshold,
+        references=reference_scores(data, split, validation),
+        samples=sample_table(data, tested, split),
+    )
+
+
+def reference_scores(data: SegmentationData, split: Split, validation: SegmentationData) -> dict[str, Scores]:
+    """What every network stands beside: nothing, an energy threshold, and the ceilings.
+
+    The energy threshold sees what the network sees, and its threshold is chosen on validation data in the
+    same way.
+    """
+    energy = EnergyThreshold()
+    on_validation = SegmentationScores()
+    for batch in validation.val_dataloader():
+        on_validation.update(foreground_logits(energy(_images(batch))), batch["mask"])
+    threshold = on_validation.best_threshold()
+
+    scores = {name: SegmentationScores() for name in REFERENCES}
+    size = data.source.image_size
+    for batch in data.native_dataloader(split):
+        native = batch["native_mask"]
+        scores["energy threshold"].update(
+            to_native(foreground_logits(energy(_images(batch))), native), native
+        )
+        scores["do nothing"].update([_as_logits(torch.zeros_like(mask)) for mask in native], native)
+        scores["ceiling of resizing"].update(
+            [_as_logits(through_network_size(mask, size)) for mask in native], native
+        )
+        scores["hand-coarsened truth"].update([_as_logits(hand_coarsened(mask)) for mask in native], native)
+    return {
+        name: score.scores(threshold if name == "energy threshold" else 0.5) for name, score in scores.items()
+    }
+
+
+def _images(batch: Mapping[str, Any]) -> torch.Tensor:
+    image: torch.Tensor = batch["image"]
+    return image.unsqueeze(1) / 255
+
+
+def _as_logits(mask: torch.Tensor) -> torch.Tensor:
+    return mask.float() * 2 - 1

@@ -1,0 +1,90 @@
+"""Species beside the commonest one, and beside what can be known without hearing the bird."""
+
+import torch
+from torch import Tensor
+
+from birdlab.data.classification import ClassificationData
+from birdlab.data.module import SourceData
+from birdlab.data.source import Split
+from birdlab.evaluation.result import Evaluation, compared, sample_table
+from birdlab.metrics import SpeciesScores
+from birdlab.shortcuts import (
+    LoudnessBandwidthLength,
+    origin_of_species,
+    origins_of,
+    targets_of,
+    within_origin,
+)
+from birdlab.tasks.base import Scores, Tested
+
+SINGLE = {
+    "accuracy": "acc.",
+    "balanced_accuracy": "balanced",
+    "macro_f1": "macro F1",
+    "average_precision": "mean AP",
+    "roc_auc": "ROC-AUC",
+}
+MULTI = {
+    "average_precision": "mean AP",
+    "roc_auc": "ROC-AUC",
+    "micro_f1": "micro F1",
+    "row_f1": "row F1",
+}
+WITHIN = "accuracy_within_"
+"""Accuracy among the species of one collection, the others ruled out: see `birdlab.shortcuts`."""
+
+
+@compared.register
+def _(data: ClassificationData, tested: Tested, split: Split, own: SourceData) -> Evaluation:
+    assert isinstance(own, ClassificationData)
+    samples = sample_table(data, tested, split)
+    # The rows keep probabilities, whose order within a recording is that of the logits.
+    network = torch.tensor([[row[f"p_{name}"] for name in data.names] for row in samples])
+    references = reference_scores(data, split, data if data.splits["train"] else own)
+    tested_scores = tested.scores | (_within(network, data, split) if len(network) else {})
+    columns = MULTI if data.source.multilabel else SINGLE
+    collections = [name for name in tested_scores if name.startswith(WITHIN)]
+    return Evaluation(
+        split=split,
+        title=f"Scores on the {split} split, {len(samples)} recordings of {len(data.names)} species",
+        columns=columns | {name: f"in {name.removeprefix(WITHIN)}" for name in collections},
+        network=tested_scores,
+        references=references,
+        samples=samples,
+    )
+
+
+def reference_scores(data: ClassificationData, split: Split, own: ClassificationData) -> dict[str, Scores]:
+    """What every network stands beside; none where there are no training recordings to fit on.
+
+    ``commonest species`` always names the one with most training recordings, and ranks nothing: in a balanced
+    data set that is chance.
+    """
+    if not own.splits["train"]:
+        return {}
+    prevalence = targets_of(own, "train").mean(dim=0)
+    count = len(data.samples(split))
+    if data.source.multilabel:
+        constant = prevalence.logit(eps=1e-6)
+    else:
+        constant = torch.zeros_like(prevalence)
+        constant[prevalence.argmax()] = 1.0
+    logits = {
+        "commonest species": constant.float().expand(count, -1),
+        "loudness, bandwidth, length": LoudnessBandwidthLength().fit(own).predict(data, split),
+    }
+    return {name: _scores(each, data, split) for name, each in logits.items()}
+
+
+def _scores(logits: Tensor, data: ClassificationData, split: Split) -> Scores:
+    scores = SpeciesScores(len(data.names), multilabel=data.source.multilabel)
+    scores.update(logits, targets_of(data, split))
+    return scores.compute() | _within(logits, data, split)
+
+
+def _within(logits: Tensor, data: ClassificationData, split: Split) -> Scores:
+    if data.source.multilabel:
+        return {}
+    labels = targets_of(data, split).argmax(dim=1)
+    found = within_origin(logits, labels, origins_of(data, split), origin_of_species(data))
+    return {f"{WITHIN}{origin}": value for origin, value in found.items()}

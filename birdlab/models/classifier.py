@@ -1,0 +1,147 @@
+"""Any image classifier of torchvision, timm or birdlab for stacks of segments, and the weights it starts from."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from birdlab.errors import BirdlabError
+from birdlab.models.encoding import Encoding, channels, encoded
+from birdlab.models.weights import FirstConv, adapt_first_conv, load_state, load_strictly
+
+State = Mapping[str, Tensor]
+
+
+def classifier(
+    build: Callable[..., nn.Module],
+    segments: int,
+    classes: int | None,
+    encoding: Encoding = "stacked",
+    weights: str | None = None,
+    stem: FirstConv = "mean_scaled",
+    imagenet: Callable[[], State] | None = None,
+) -> nn.Module:
+    """A network from stacks [B, S, M, T] to logits [B, K].
+
+    Args:
+        build: called with ``num_classes=K``; makes a network whose first convolution takes the image and
+            whose last linear layer returns the logits. All of torchvision's and most of timm's do.
+        segments: S.
+        classes: K.
+        encoding: how segments become an image, see `birdlab.models.encoding`.
+        weights: to start from: None for random ones; ``imagenet``; or a file or run directory (see
+            `load_state`) with the weights of this network, or of one that has it as its ``encoder``. The last
+            layer always starts from random ones: it named other species.
+        stem: how the filters of the first convolution become ones for the image's channels, see
+            `adapt_first_conv`.
+        imagenet: where ImageNet's weights come from.
+
+    Raises:
+        BirdlabError: if the weights are absent, damaged or those of another network.
+        ValueError: if K is not known, or the network has no convolution or no linear layer.
+    """
+    if classes is None:
+        raise ValueError("classes=None: it comes from the data set; set task=classification")
+    net = build(num_classes=classes)
+    state = None if weights is None else _state(weights, imagenet)
+    replace_first_conv(net, channels(encoding, segments))
+    if state is not None:
+        start_from(net, state, stem, str(weights))
+    net = encoded(net, encoding)
+    net.register_forward_pre_hook(partial(check_stack, segments))
+    return net
+
+
+def check_stack(segments: int, net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Refuse stacks that a network does not take, before its forward.
+
+    Raises:
+        BirdlabError: for another number of segments.
+    """
+    shape = tuple(inputs[0].shape)
+    if len(shape) != 4 or shape[1] != segments:
+        raise BirdlabError(
+            f"the network takes stacks of {segments} segments [B, {segments}, M, T] and got {shape}; "
+            "set data.segments"
+        )
+
+
+def first_conv_of(net: nn.Module) -> tuple[str, nn.Conv2d]:
+    """The first convolution and its name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d):
+            return name, module
+    raise ValueError(f"{type(net).__name__} has no convolution that takes an image; set model.build")
+
+
+def head_of(net: nn.Module) -> nn.Linear:
+    """The last linear layer, which returns the logits.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    linear = [module for module in net.modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ValueError(f"{type(net).__name__} has no linear layer that returns logits; set model.build")
+    return linear[-1]
+
+
+def replace_first_conv(net: nn.Module, in_channels: int) -> None:
+    """Let the first convolution take images of so many channels; its filters start from random ones."""
+    name, conv = first_conv_of(net)
+    if conv.in_channels == in_channels:
+        return
+    made = type(conv)(
+        in_channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        conv.dilation,  # type: ignore[arg-type]
+        bias=conv.bias is not None,
+    )
+    nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")  # as torchvision's networks
+    parent, _, own = name.rpartition(".")
+    setattr(net.get_submodule(parent), own, made)
+
+
+def start_from(net: nn.Module, state: State, stem: FirstConv, origin: str) -> None:
+    """Take over all weights but those of the last layer; the first convolution's are adapted.
+
+    Raises:
+        BirdlabError: lists what is missing and what is too much; the network is then as it was.
+    """
+    state = _of_encoder(state, net)
+    first, conv = first_conv_of(net)
+    kept = {f"{_name_of(net, head_of(net))}.{own}": value for own, value in head_of(net).state_dict().items()}
+    taken = {key: value for key, value in state.items() if key not in kept}
+    weight = taken.get(f"{first}.weight")
+    if weight is not None and weight.ndim == 4:
+        taken[f"{first}.weight"] = adapt_first_conv(weight, conv.in_channels, stem)
+    load_strictly(net, taken | kept, origin)
+
+
+def _state(weights: str, imagenet: Callable[[], State] | None) -> State:
+    if weights != "imagenet":
+        return load_state(Path(weights).expanduser())
+    if imagenet is None:
+        raise BirdlabError("model.weights=imagenet: there are none for this network; set model.weights=null.")
+    return imagenet()
+
+
+def _of_encoder(state: State, net: nn.Module) -> State:
+    """The part of a larger network's weights that stands for a classifier of its own."""
+    for prefix in ("encoder.", "net."):
+        inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if inner and not any(key.startswith(prefix) for key in net.state_dict()):
+            return inner
+    return state
+
+
+def _name_of(net: nn.Module, wanted: nn.Module) -> str:
+    return next(name for name, module in net.named_modules() if module is wanted)

@@ -1,0 +1,83 @@
+"""How a stack of S segments [B, S, M, T] is shown to an image classifier: four ways, for one network."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from birdlab.errors import BirdlabError
+
+Encoding = Literal["stacked", "shuffled", "voting", "long"]
+"""Segments as channels, in order or shuffled; one by one; or one after the other as one spectrogram."""
+
+_SPREAD = 1e4
+
+
+class Shuffled(nn.Module):
+    """Segments as channels, in an order that says nothing of time.
+
+    Each recording has an order of its own, made from its levels: the digits of its segments' means behind the
+    third place. So it is the same whenever the recording is seen as it is.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, stack: Tensor) -> Tensor:
+        """Logits [B, K] of stacks [B, S, M, T]."""
+        key = (stack.double().mean(dim=(2, 3)) * _SPREAD).frac().abs()
+        order = key.argsort(dim=1, stable=True)
+        shuffled = torch.take_along_dim(stack, order[:, :, None, None], dim=1)
+        logits: Tensor = self.net(shuffled.contiguous(memory_format=_format(stack)))
+        return logits
+
+
+class SegmentVoting(nn.Module):
+    """Segments one by one, as images of one channel; the mean of their logits is the recording's."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, stack: Tensor) -> Tensor:
+        """Logits [B, K] of stacks [B, S, M, T]."""
+        logits: Tensor = self.net(stack.flatten(0, 1).unsqueeze(1).contiguous(memory_format=_format(stack)))
+        return logits.unflatten(0, stack.shape[:2]).mean(dim=1)
+
+
+class OneLong(nn.Module):
+    """All segments one after the other, as one spectrogram [B, 1, M, S T]."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, stack: Tensor) -> Tensor:
+        """Logits [B, K] of stacks [B, S, M, T]."""
+        whole = stack.transpose(1, 2).flatten(2).unsqueeze(1)
+        logits: Tensor = self.net(whole.contiguous(memory_format=_format(stack)))
+        return logits
+
+
+def channels(encoding: Encoding, segments: int) -> int:
+    """Channels of the image that the network gets.
+
+    Raises:
+        BirdlabError: for another encoding.
+    """
+    if encoding not in get_args(Encoding):
+        raise BirdlabError(f"model.encoding={encoding}: give one of {', '.join(get_args(Encoding))}.")
+    return segments if encoding in ("stacked", "shuffled") else 1
+
+
+def encoded(net: nn.Module, encoding: Encoding) -> nn.Module:
+    """The network behind an encoding; ``stacked`` is the network itself."""
+    wrappers = {"shuffled": Shuffled, "voting": SegmentVoting, "long": OneLong}
+    return wrappers[encoding](net) if encoding in wrappers else net
+
+
+def _format(stack: Tensor) -> torch.memory_format:
+    # Decided by strides, which say nothing where there is one channel: both formats are the same then.
+    last = stack.is_contiguous(memory_format=torch.channels_last) and not stack.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format

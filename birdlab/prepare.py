@@ -1,0 +1,46 @@
+"""What comes before the first step: mistakes found, data decoded, open choices settled and written down."""
+
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+
+from birdlab import config, precision
+from birdlab.build import build_data, build_task
+from birdlab.data.module import SourceData
+from birdlab.devices import Devices
+from birdlab.run import Run
+from birdlab.tasks import Task
+
+
+def prepare(cfg: DictConfig, run: Run, devices: Devices) -> SourceData:
+    """Find the mistakes that can be known, decode the data, settle what is ``auto``; write it all down."""
+    data = build_data(cfg)
+    config.fill(cfg, data.settled())
+    task = build_task(cfg, pretrained=not run.last.is_file())
+    config.check_monitor(cfg, task.logged)
+    data.prepare_data()
+    data.setup("fit")
+    settle_speed(cfg, task, data, devices.first)
+    run.write_config(cfg)
+    run.write_json("splits.json", data.split_ids())
+    run.note(
+        data_hash=data.manifest_hash(),
+        devices=f"{devices.processes} x {devices.kind}",
+        precision=cfg.trainer.precision,
+        memory_format=cfg.memory_format,
+        compile=cfg.compile,
+        parameters=sum(weight.numel() for weight in task.net.parameters()),
+    )
+    return data
+
+
+def settle_speed(cfg: DictConfig, task: Task, data: SourceData, device: torch.device) -> None:
+    """Replace ``precision=auto`` and ``memory_format=auto`` by what a short probe finds fastest."""
+    if "auto" not in (cfg.trainer.precision, cfg.memory_format):
+        return
+    batch = next(iter(data.train_dataloader()))
+    on_device = {name: value.to(device) for name, value in batch.items() if isinstance(value, torch.Tensor)}
+    pinned = {"precision": cfg.trainer.precision, "memory_format": cfg.memory_format}
+    choice = precision.choose(task.net.to(device), task.to(device).inputs(on_device), **pinned)
+    Console().print(str(choice), highlight=False)
+    cfg.trainer.precision, cfg.memory_format = choice.precision, choice.memory_format

@@ -1,0 +1,158 @@
+"""Classification: which species sings in a recording."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from birdlab.errors import BirdlabError
+from birdlab.metrics import SpeciesScores
+from birdlab.models.classifier import head_of
+from birdlab.tasks.base import Batch, Task, Tested
+
+_PRIOR_WIDTH = 32
+_SINGLE = ("accuracy", "balanced_accuracy", "macro_f1", "average_precision", "roc_auc")
+_MULTI = ("micro_f1", "row_f1", "average_precision", "roc_auc")
+
+
+class ClassificationTask(Task):
+    """Train and score a network that returns logits [B, K] of K species for stacks of mel levels.
+
+    Args:
+        args, settings: see `Task`.
+        names: of the species, in the order of the logits.
+        front_end: levels in dB [B, S, M, T] to the network's input.
+        multilabel: recordings hold several species: `SpeciesScores` scores them otherwise.
+        prior: place and date of a recording add to the logits, through a layer of 32 that starts from adding
+            nothing.
+        encoder_rate_factor: of the optimizer's rate for all layers but the last, for weights that are
+            trained already.
+
+    Raises:
+        BirdlabError: if the names are not known, or the rate is negative.
+        ValueError: if the network has other than K outputs.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        names: Sequence[str] | None,
+        front_end: nn.Module,
+        multilabel: bool = False,
+        prior: bool = False,
+        encoder_rate_factor: float = 1.0,
+        **settings: Any,
+    ) -> None:
+        super().__init__(*args, **settings)
+        if not names:
+            raise BirdlabError("task.names has no value: birdlab.train takes it from the data set.")
+        if not encoder_rate_factor >= 0:
+            raise BirdlabError(f"task.module.encoder_rate_factor={encoder_rate_factor}: give 0 or more.")
+        outputs = head_of(self.net).out_features
+        if outputs != len(names):
+            raise ValueError(
+                f"the network has {outputs} outputs, and there are {len(names)} species: "
+                "set model.classes=${task.classes}"
+            )
+        self.names = tuple(names)
+        self.front_end = front_end
+        self.multilabel = multilabel
+        self.encoder_rate_factor = encoder_rate_factor
+        self.prior = _prior(len(names)) if prior else None
+        self.scored = _MULTI if multilabel else _SINGLE
+        self.logged = {"train/loss": "min", "val/loss": "min"} | {
+            f"val/{name}": "max" for name in self.scored
+        }
+        self.val_scores = SpeciesScores(len(names), multilabel=multilabel)
+        self.test_scores = SpeciesScores(len(names), multilabel=multilabel)
+        self._test_ids: list[str] = []
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """See `Task.inputs`."""
+        made: Tensor = self.front_end(batch["stack"])
+        return made
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Logits [B, K] of a batch."""
+        logits: Tensor = self(self.inputs(batch))
+        return logits if self.prior is None else logits + self.prior(batch["prior"])
+
+    @torch.inference_mode()
+    def probabilities(self, batch: Batch) -> Tensor:
+        """Probabilities [B, K], of one species or, in multi-label mode, of each by itself."""
+        return self.normalised(self.logits(batch).float())
+
+    def normalised(self, logits: Tensor) -> Tensor:
+        """Probabilities [..., K] from logits."""
+        return logits.sigmoid() if self.multilabel else logits.softmax(dim=-1)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss: Tensor = self.loss(self.logits(batch), batch["label"])
+        self.train_loss.update(loss.detach())
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self.logits(batch)
+        self.val_loss.update(self.loss(logits, batch["label"]), len(logits))
+        self.val_scores.update(logits, batch["label"])
+
+    def on_validation_epoch_end(self) -> None:
+        scores = self.val_scores.compute()
+        self.log_dict(
+            {"val/loss": self.val_loss.compute()} | {f"val/{name}": scores[name] for name in self.scored}
+        )
+        for metric in (self.val_loss, self.val_scores):
+            metric.reset()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        logits = self.logits(batch)
+        self.test_loss.update(self.loss(logits, batch["label"]), len(logits))
+        self.test_scores.update(logits, batch["label"])
+        self._test_ids += batch["id"]
+
+    def on_test_epoch_end(self) -> None:
+        scores = self.test_scores.compute() | {"loss": self.test_loss.compute()}
+        ids, self._test_ids = self.gathered(self._test_ids), []
+        self.tested = Tested(scores, self._rows(ids, *self.test_scores.logits_and_truth()))
+        self.log_dict({f"test/{name}": value for name, value in scores.items()})
+        for metric in (self.test_loss, self.test_scores):
+            metric.reset()
+
+    def make_optimizer(self) -> Optimizer:
+        """The last layer at the optimizer's rate, the others at ``encoder_rate_factor`` of it."""
+        encoder = set(encoder_parameters(self.net))
+        others = [weight for weight in self.parameters() if weight not in encoder]
+        # The first group's rate is the one that is logged.
+        optimizer = self.optimizer([{"params": others}, {"params": list(encoder_parameters(self.net))}])
+        optimizer.param_groups[1]["lr"] *= self.encoder_rate_factor
+        return optimizer
+
+    def _rows(self, ids: Sequence[str], logits: Tensor, truth: Tensor) -> list[dict[str, Any]]:
+        """What was predicted for each recording, for ``scores.csv``."""
+        rows = []
+        for id, probability, share in zip(ids, self.normalised(logits), truth, strict=True):
+            said = {f"p_{name}": round(float(p), 6) for name, p in zip(self.names, probability, strict=True)}
+            if self.multilabel:
+                label, predicted = (
+                    " ".join(name for name, yes in zip(self.names, there, strict=True) if yes) or "nocall"
+                    for there in (share > 0, probability > 0.5)
+                )
+            else:
+                label, predicted = self.names[int(share.argmax())], self.names[int(probability.argmax())]
+            rows.append({"id": id, "label": label, "predicted": predicted, **said})
+        return rows
+
+
+def encoder_parameters(net: nn.Module) -> list[nn.Parameter]:
+    """The parameters of all layers but the last, in order."""
+    head = set(head_of(net).parameters())
+    return [weight for weight in net.parameters() if weight not in head]
+
+
+def _prior(classes: int) -> nn.Module:
+    last = nn.Linear(_PRIOR_WIDTH, classes)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(4, _PRIOR_WIDTH), nn.ReLU(), last)
