@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from birdlab.data.cache import resize_mask
+from birdlab.data.resizing import resize_mask
 from birdlab.tasks.segmentation import to_native
 
 _FLOOR = 4 / 255

@@ -83,10 +83,10 @@ def summary(data: SegmentationData) -> Table:
         arrays = data.arrays(split)
         shares = foreground_shares(arrays)
         low, high = (
-            min(int(image.min()) for image in arrays.images),
-            max(int(image.max()) for image in arrays.images),
+            min(int(image.min()) for image in arrays["images"]),
+            max(int(image.max()) for image in arrays["images"]),
         )
-        mean = float(np.mean([image.mean() for image in arrays.images]))
+        mean = float(np.mean([image.mean() for image in arrays["images"]]))
         arrays.release()
         table.add_row(
             split,

@@ -71,7 +71,7 @@ def test_the_draws_are_those_of_the_first_epochs_of_training(words: list[str]) -
     trained_on = SegmentationDataset(arrays, data.augment)
     shown = [axes.images[0].get_array() for axes in figure.axes]
     for row, index in enumerate(spread(foreground_shares(arrays), 2)):
-        np.testing.assert_array_equal(shown[4 * row], arrays.images[index])
+        np.testing.assert_array_equal(shown[4 * row], arrays["images"][index])
         for epoch in range(3):
             np.testing.assert_array_equal(shown[4 * row + 1 + epoch], trained_on[Draw(epoch, index)]["image"])
 

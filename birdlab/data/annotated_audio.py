@@ -13,7 +13,7 @@ from birdlab.audio import io
 from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.boxes import Box, read_boxes
 from birdlab.data.pairs import by_stem, listed, paired, subfolder
-from birdlab.data.source import Image, Mask, Sample, Source, Split
+from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import assign, finish, recording_id
 from birdlab.data.windows import check_window, window_starts
 from birdlab.errors import BirdlabError
@@ -43,7 +43,7 @@ class AudioSample(Sample):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnnotatedAudio(Source):
+class AnnotatedAudio(SegmentationSource):
     """Recordings and their boxes: ``root/{audio,labels}``, or labels beside the recordings in ``root``.
 
     A label file has its recording's name and the ending .txt (Audacity), .selections.txt or
@@ -86,7 +86,7 @@ class AnnotatedAudio(Source):
         return finish(assign(samples, self.fractions, self.seed), self)
 
     def read(self, sample: Sample) -> tuple[Image, Mask]:
-        """See `Source.read`."""
+        """See `SegmentationSource.read`."""
         sample = _known(sample)
         image: Image = self.spectrogram.image(torch.from_numpy(self.audio(sample))).numpy()
         begin_s = sample.start / self.sample_rate

@@ -11,7 +11,7 @@ from birdlab.audio import io
 from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.pairs import by_stem, listed, paired, subfolder
 from birdlab.data.png import image_size, read_image
-from birdlab.data.source import Image, Mask, Sample, Source, Split
+from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import assign, finish, recording_id
 from birdlab.data.windows import check_window, window_starts
 from birdlab.errors import BirdlabError
@@ -49,7 +49,7 @@ class ImageSample(Sample):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageFolders(Source):
+class ImageFolders(SegmentationSource):
     """BirdSoundsDenoising (Zhang & Li, WACV 2023), or any folder laid out like it.
 
     ``root/{Training,Valid,Test}/{Images,Masks}`` (``train``, ``val`` and other usual spellings do as well; a
@@ -99,7 +99,7 @@ class ImageFolders(Source):
         return finish(splits, self)
 
     def read(self, sample: Sample) -> tuple[Image, Mask]:
-        """See `Source.read`."""
+        """See `SegmentationSource.read`."""
         sample = _known(sample)
         image, mask = read_image(sample.image), self._class_indices(sample.mask, read_image(sample.mask))
         if self.sides == "one":

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, Sampler
 
 from birdlab.data.augment import Augmentation
 from birdlab.data.cache import Arrays
-from birdlab.data.source import Image, Mask, Sample, Source
+from birdlab.data.source import Image, Mask, Sample, SegmentationSource
 
 Batch = dict[str, Any]
 """``image`` uint8 [B, F, T], ``mask`` uint8 [B, F, T], ``id`` list[str] and, for scores at native size,
@@ -87,7 +87,7 @@ class SegmentationDataset(Dataset[Item]):
         self,
         arrays: Arrays,
         augment: Augmentation | None = None,
-        source: Source | None = None,
+        source: SegmentationSource | None = None,
         samples: Sequence[Sample] = (),
     ) -> None:
         self.arrays = arrays
@@ -102,7 +102,7 @@ class SegmentationDataset(Dataset[Item]):
         """Load one sample; a bare index, as Lightning's `overfit_batches` gives, draws as in epoch 0."""
         epoch, index = draw if isinstance(draw, tuple) else (0, draw)
         # Copies, since the map is read-only.
-        image, mask = np.array(self.arrays.images[index]), np.array(self.arrays.masks[index])
+        image, mask = (np.array(self.arrays[field][index]) for field in ("images", "masks"))
         if self.augment is not None:
             image, mask = self.augment(image, mask, epoch=epoch, index=index)
         item = Item(id=self.arrays.ids[index], image=image, mask=mask)

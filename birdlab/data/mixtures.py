@@ -20,7 +20,7 @@ from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.annotated_audio import AUDIO_SUFFIXES
 from birdlab.data.masks import background_level, bird_mask
 from birdlab.data.mixing import gain_for
-from birdlab.data.source import SPLITS, Image, Mask, Sample, Source, Split
+from birdlab.data.source import SPLITS, Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import assign, finish, fold, recording_id
 from birdlab.data.windows import check_window
 from birdlab.errors import BirdlabError
@@ -99,7 +99,7 @@ class Scene:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixtures(Source):
+class Mixtures(SegmentationSource):
     """Mixtures of isolated calls and background recordings from two folders.
 
     Calls and background recordings are each split by the recording they were cut from, and only then mixed:
@@ -169,7 +169,7 @@ class Mixtures(Source):
 
     @one_thread()
     def read(self, sample: Sample) -> tuple[Image, Mask]:
-        """See `Source.read`."""
+        """See `SegmentationSource.read`."""
         scene = self.scene(sample)
         image: Image = self.spectrogram.image(torch.from_numpy(scene.background + scene.clean)).numpy()
         return image, scene.mask.numpy().view(np.uint8)

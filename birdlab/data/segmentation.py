@@ -1,95 +1,43 @@
-"""The LightningDataModule of segmentation: a source's splits, cached, sampled and batched."""
+"""The LightningDataModule of segmentation: images and masks, augmented in the loading processes."""
 
-import hashlib
-import json
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import torch
-from lightning import LightningDataModule
-from lightning.fabric.utilities.data import suggested_max_num_workers
-from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader
 
 from birdlab.data.augment import Augmentation
-from birdlab.data.cache import Arrays, cached, default_directory
-from birdlab.data.loading import EpochSampler, Item, SegmentationDataset, collate, start_worker
-from birdlab.data.source import SPLITS, Sample, Source, Split
-from birdlab.errors import BirdlabError
-
-_MOST_WORKERS = 8
-"""A few workers augment faster than any network trains; the rest of a large machine is for other runs."""
+from birdlab.data.cache import Arrays
+from birdlab.data.loading import Item, SegmentationDataset, collate
+from birdlab.data.module import SourceData
+from birdlab.data.source import SegmentationSource, Split
 
 
-class SegmentationData(LightningDataModule):
-    """Batches of a segmentation data set.
+class SegmentationData(SourceData):
+    """Batches of a segmentation data set; see `SourceData`.
 
-    Training batches are shuffled (and augmented) by (seed, epoch, index) alone, so neither the number of
-    workers nor a resume changes them. Needs ``Trainer(use_distributed_sampler=False)``: the samplers deal
-    samples out to the ranks themselves.
+    Training batches are augmented by (seed, epoch, index) alone, as they are shuffled. There are loading
+    processes where there is augmentation, or native masks to decode.
 
     Args:
         source: the data set.
         augment: applied to training samples; None for none.
-        batch_size: on each rank.
-        num_workers: loading processes of each loader. ``auto`` takes none where a batch is only copied out
-            of the cache, which is quicker than sending it from process to process, and all cores but one
-            (at most 8) where there is augmentation, or native masks to decode.
-        cache_dir: parent of the cache; None is ``$BIRDLAB_CACHE`` or the user's cache folder.
-        seed: of the order of training samples.
-
-    Attributes:
-        tested: the split that is tested; change it before testing.
+        batch_size, num_workers, cache_dir, seed: see `SourceData`.
     """
+
+    source: SegmentationSource
 
     def __init__(
         self,
-        source: Source,
+        source: SegmentationSource,
         augment: Augmentation | None = None,
         batch_size: int = 16,
         num_workers: int | Literal["auto"] = "auto",
         cache_dir: str | Path | None = None,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        if batch_size < 1:
-            raise BirdlabError(f"loader.batch_size={batch_size}: a batch holds at least one sample.")
-        if num_workers != "auto" and not (isinstance(num_workers, int) and num_workers >= 0):
-            raise BirdlabError(f"loader.num_workers={num_workers}: give auto, 0 or a positive number.")
-        self.source = source
+        super().__init__(source, batch_size, num_workers, cache_dir, seed)
         self.augment = augment
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.cache_dir = Path(cache_dir).expanduser() if cache_dir is not None else default_directory()
-        self.seed = seed
-        self.tested: Split = "test"
         self._arrays: dict[Split, Arrays] = {}
-        # A rank gets no samples to evaluate if there are fewer than ranks.
-        self.allow_zero_length_dataloader_with_multiple_devices = True
-
-    @cached_property
-    def splits(self) -> dict[Split, list[Sample]]:
-        """The samples by split."""
-        return self.source.splits()
-
-    def split_ids(self) -> dict[str, list[str]]:
-        """The ids of all samples by split, as they are written to a run's ``splits.json``."""
-        return {split: [sample.id for sample in self.splits[split]] for split in SPLITS}
-
-    def manifest_hash(self) -> str:
-        """SHA-256 over the splits, ids, and the names and sizes of files.
-
-        Two copies of a data set in different folders have the same hash, unlike their cache keys.
-        """
-        manifest = {
-            split: [
-                [sample.id, [[f.name, f.stat().st_size] for f in sample.files]]
-                for sample in self.splits[split]
-            ]
-            for split in SPLITS
-        }
-        return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
     def arrays(self, split: Split) -> Arrays:
         """One split at network size, decoded now unless it was before.
@@ -98,29 +46,12 @@ class SegmentationData(LightningDataModule):
             BirdlabError: if the split has no samples, or one cannot be read.
         """
         if split not in self._arrays:
-            samples = self.splits[split]
-            if not samples:
-                sizes = ", ".join(f"{name}: {len(self.splits[name])}" for name in SPLITS)
-                raise BirdlabError(
-                    f"{type(self.source).__name__}: the {split} split has no samples ({sizes}). "
-                    f"Check data.root, data.fractions and data.n_{split}."
-                )
-            self._arrays[split] = cached(self.source, split, samples, self.cache_dir, self._reading_threads)
+            self._arrays[split] = self._cached(split, self.samples(split))
         return self._arrays[split]
 
-    def prepare_data(self) -> None:
-        """On one rank, before training: decode every split; bad files of the test split show now, too."""
-        if self.trainer is not None and self.trainer.state.fn != TrainerFn.FITTING:
-            return
-        for split in SPLITS:
-            if self.splits[split]:
-                self.arrays(split)
-
-    def setup(self, stage: str) -> None:
-        """On all ranks: open what the stage (``fit``, ``validate``, ``test``, ``predict``) needs."""
-        needed: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",)}
-        for split in needed.get(stage, (self.tested,)):
-            self.arrays(split)
+    def load(self, split: Split) -> None:
+        """See `SourceData.load`."""
+        self.arrays(split)
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Shuffled, augmented batches of the epoch that the trainer is about to run."""
@@ -149,41 +80,5 @@ class SegmentationData(LightningDataModule):
         dataset = SegmentationDataset(
             self.arrays(split), augment, self.source if native_masks else None, self.splits[split]
         )
-        trainer = self.trainer
-        sampler = EpochSampler(
-            len(dataset),
-            seed=self.seed,
-            training=training,
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
-        )
-        if training and trainer is not None:
-            # Lightning makes the first iterator, whose workers load their first samples at once, before it
-            # calls `set_epoch`. `processed` is what it will say: after a resume from the end of an epoch,
-            # `trainer.current_epoch` is one behind.
-            sampler.set_epoch(trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
-        workers = self._workers(idle=augment is None and not native_masks)
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            num_workers=workers,
-            collate_fn=collate,
-            worker_init_fn=start_worker,
-            persistent_workers=workers > 0,
-            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
-            # Every iterator draws a seed for its workers. From a generator of its own, as the one of training
-            # would otherwise depend on how many iterators there were.
-            generator=torch.Generator(),
-        )
-
-    def _workers(self, *, idle: bool) -> int:
-        if self.num_workers != "auto":
-            return self.num_workers
-        ranks_here = self.trainer.num_devices if self.trainer is not None else 1
-        return 0 if idle else min(_MOST_WORKERS, suggested_max_num_workers(ranks_here))
-
-    @property
-    def _reading_threads(self) -> int:
-        """All cores read the files, once, while nothing else runs; no more than the user allows."""
-        return suggested_max_num_workers(1) + 1 if self.num_workers == "auto" else max(1, self.num_workers)
+        idle = augment is None and not native_masks
+        return self._batches(dataset, collate, training=training, idle=idle)

@@ -1,13 +1,15 @@
-"""What every data set is to birdlab: samples in three splits, each an image and a mask."""
+"""What every data set is to birdlab: samples in three splits, and what of each is kept in the cache."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from birdlab.data.resizing import resize_image, resize_mask
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -15,6 +17,21 @@ Image = NDArray[np.uint8]
 """Spectrogram image [F, T]: uint8, 0..255 standing for 0..1, row 0 the lowest frequency."""
 Mask = NDArray[np.uint8]
 """Class indices [F, T]: uint8, 0 is background; same rows and columns as its image."""
+Decoded = Mapping[str, NDArray[Any]]
+"""What the cache keeps of one sample, by name."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """An array that the cache keeps of every sample.
+
+    Attributes:
+        shape: of one sample.
+        dtype: name of NumPy's type, e.g. ``uint8``.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,47 +42,48 @@ class Sample:
         id: unique within the data set and readable, e.g. ``XC41136`` or ``XC41136@3.000s``.
         group: the recording, visit or seed it comes from; one group never stands on two sides of a split.
         files: what it is read from; their path, size and modification time are part of the cache key.
+        stratum: splits hold equal shares of every stratum, which is a species or nothing.
     """
 
     id: str
     group: str
     files: tuple[Path, ...] = ()
+    stratum: str = ""
+
+    def content(self) -> str:
+        """What is read from the files, for the cache key."""
+        return self.id
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source(ABC):
-    """A data set for segmentation: finds its samples, splits them, and reads one at native resolution.
+    """A data set: finds its samples, splits them, and decodes one.
 
     Subclasses are frozen dataclasses, so that they travel to worker processes and their ``repr`` identifies
     them in the cache key.
 
     Attributes:
-        image_size: (frequency rows, time columns) of what the network sees.
-        channels: image channels of the network's input; the grey image is repeated.
-        classes: what the mask files' pixel values mean, ``{value: name}``; the first is background.
-        sample_rate: Hz of the audio behind the images.
-        sides: ``two`` for images from -fs/2 to fs/2 (BirdSoundsDenoising), ``one`` for 0 to fs/2.
-        window_s: seconds of one sample; None takes a whole file.
-        hop_s: seconds between the starts of two samples; None is ``window_s``.
+        sample_rate: Hz of the audio.
         n_train, n_val, n_test: at most so many samples of each split; None takes all.
         folds, fold: with ``folds=5``, train and validation are split anew into 5 groups by recording, and
-            group number ``fold`` validates. The test split stays as it is.
+            group number ``fold`` validates. The test split stays as it is, unless with
+        fold_tests: all samples are split anew, group number ``fold`` is tested and the next one validates.
         seed: of everything the data set draws (splits, mixtures); not the seed of training.
     """
 
-    image_size: tuple[int, int] = (128, 128)
-    channels: int = 1
-    classes: Mapping[int, str] = field(default_factory=lambda: {0: "background", 255: "bird"})
     sample_rate: int = 32_000
-    sides: Literal["two", "one"] = "two"
-    window_s: float | None = None
-    hop_s: float | None = None
     n_train: int | None = None
     n_val: int | None = None
     n_test: int | None = None
     folds: int | None = None
     fold: int = 0
+    fold_tests: bool = False
     seed: int = 0
+
+    @property
+    @abstractmethod
+    def fields(self) -> Mapping[str, Field]:
+        """The arrays that `decode` returns, by name."""
 
     @abstractmethod
     def splits(self) -> dict[Split, list[Sample]]:
@@ -76,9 +94,57 @@ class Source(ABC):
         """
 
     @abstractmethod
+    def decode(self, sample: Sample) -> Decoded:
+        """What the cache keeps of one sample, as `fields` says.
+
+        Raises:
+            BirdlabError: naming the file that cannot be read, or whose size or values do not fit.
+        """
+
+    def settings(self) -> str:
+        """The settings that decide what `decode` returns, for the cache key."""
+        # The caps say how many samples are taken, which the samples themselves say already.
+        return repr(replace(self, n_train=None, n_val=None, n_test=None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationSource(Source):
+    """A data set for segmentation: of each sample an image and a mask.
+
+    Attributes:
+        image_size: (frequency rows, time columns) of what the network sees.
+        channels: image channels of the network's input; the grey image is repeated.
+        classes: what the mask files' pixel values mean, ``{value: name}``; the first is background.
+        sides: ``two`` for images from -fs/2 to fs/2 (BirdSoundsDenoising), ``one`` for 0 to fs/2.
+        window_s: seconds of one sample; None takes a whole file.
+        hop_s: seconds between the starts of two samples; None is ``window_s``.
+    """
+
+    image_size: tuple[int, int] = (128, 128)
+    channels: int = 1
+    classes: Mapping[int, str] = field(default_factory=lambda: {0: "background", 255: "bird"})
+    sides: Literal["two", "one"] = "two"
+    window_s: float | None = None
+    hop_s: float | None = None
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """Images and masks at network size."""
+        rows, columns = self.image_size
+        return {name: Field((rows, columns), "uint8") for name in ("images", "masks")}
+
+    @abstractmethod
     def read(self, sample: Sample) -> tuple[Image, Mask]:
         """The image and mask of one sample at native resolution.
 
         Raises:
             BirdlabError: naming the file that cannot be read, or whose size or values do not fit.
         """
+
+    def decode(self, sample: Sample) -> Decoded:
+        """See `Source.decode`."""
+        image, mask = self.read(sample)
+        return {
+            "images": resize_image(image, self.image_size),
+            "masks": resize_mask(mask, self.image_size),
+        }

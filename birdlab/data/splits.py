@@ -1,4 +1,4 @@
-"""Splits by recording: whole groups only, the same for the same seed, and checked for leaks.
+"""Splits by recording: whole groups only, strata in equal shares, the same for the same seed, no leaks.
 
 All draws sort by a hash of (seed, name), so they don't depend on the order in which files are found.
 """
@@ -30,16 +30,24 @@ def recording_id(stem: str) -> str:
     return re.sub(r"_(left|right)$", "", stem, flags=re.IGNORECASE)
 
 
-def split_groups(groups: Sequence[str], fractions: tuple[float, float, float], seed: int) -> dict[str, Split]:
+def split_groups(
+    groups: Sequence[str],
+    fractions: tuple[float, float, float],
+    seed: int,
+    strata: Sequence[str] | None = None,
+) -> dict[str, Split]:
     """Draws the split of every group.
 
     Args:
         groups: the group of each sample, so a group counts as often as it occurs.
+        strata: what each sample is an example of; every split gets its share of each as far as whole groups
+            allow. None for samples that are all alike.
         fractions: shares of train, val and test, counted in samples; they add up to 1.
         seed: of the draw.
 
     Returns:
-        The split of each group. A split's size exceeds its share by less than one group of the largest size.
+        The split of each group. Without strata a split's size exceeds its share by less than one group of
+        the largest size.
         A split with a share above 0 is not empty if there are at least as many groups as such splits.
 
     Raises:
@@ -50,48 +58,58 @@ def split_groups(groups: Sequence[str], fractions: tuple[float, float, float], s
             f"data.fractions is {tuple(fractions)}: give three shares (train, val, test), none below 0, "
             "that add up to 1, e.g. (0.7, 0.15, 0.15)."
         )
-    return {group: SPLITS[part] for group, part in _partition(groups, fractions, seed).items()}
+    return {group: SPLITS[part] for group, part in _partition(groups, fractions, seed, strata).items()}
 
 
 def assign(
     samples: Sequence[Sample], fractions: tuple[float, float, float], seed: int
 ) -> dict[Split, list[Sample]]:
-    """Splits samples by their group; see `split_groups`."""
-    split_of = split_groups([sample.group for sample in samples], fractions, seed)
+    """Splits samples by their group and stratum; see `split_groups`."""
+    groups, strata = [sample.group for sample in samples], [sample.stratum for sample in samples]
+    split_of = split_groups(groups, fractions, seed, strata)
     splits: dict[Split, list[Sample]] = {split: [] for split in SPLITS}
     for sample in samples:
         splits[split_of[sample.group]].append(sample)
     return splits
 
 
-def fold(splits: dict[Split, list[Sample]], folds: int, fold: int, seed: int) -> dict[Split, list[Sample]]:
-    """Splits train and val anew for grouped cross-validation; test stays as it is.
+def fold(
+    splits: dict[Split, list[Sample]], folds: int, fold: int, seed: int, *, tests: bool = False
+) -> dict[Split, list[Sample]]:
+    """Splits train and val anew for grouped cross-validation; test stays as it is, or is a fold, too.
 
     Args:
         splits: the samples of each split.
-        folds: how many parts of near equal size the groups of train and val are divided into.
+        folds: how many parts of near equal size the groups are divided into.
         fold: the part that validates, from 0; over all folds each group validates once.
         seed: of the draw; the parts don't depend on ``fold``.
+        tests: all samples are divided; the part ``fold`` is tested, and the one after it validates.
 
     Raises:
-        BirdlabError: if there are fewer than 2 folds, fewer groups than folds, or no fold of that number.
+        BirdlabError: if there are fewer than 2 folds (3 with ``tests``), fewer groups than folds, or no fold
+            of that number.
     """
-    samples = [*splits["train"], *splits["val"]]
+    samples = [*splits["train"], *splits["val"], *(splits["test"] if tests else ())]
     groups = [sample.group for sample in samples]
-    if folds < 2:
-        raise BirdlabError(f"data.folds={folds}: cross-validation needs at least 2 folds (null for none).")
+    fewest = 3 if tests else 2
+    if folds < fewest:
+        raise BirdlabError(
+            f"data.folds={folds}: cross-validation needs at least {fewest} folds (null for none)."
+        )
     if not 0 <= fold < folds:
         raise BirdlabError(f"data.fold={fold}: with data.folds={folds} it runs from 0 to {folds - 1}.")
     if folds > len(set(groups)):
         raise BirdlabError(
-            f"data.folds={folds}: training and validation data hold only {len(set(groups))} separate "
-            "recordings; set data.folds to that at most."
+            f"data.folds={folds}: the data hold only {len(set(groups))} separate recordings to divide; "
+            "set data.folds to that at most."
         )
-    part_of = _partition(groups, [1 / folds] * folds, seed)
+    part_of = _partition(groups, [1 / folds] * folds, seed, [sample.stratum for sample in samples])
+    validates = (fold + 1) % folds if tests else fold
+    held_out = {validates, fold}
     return {
-        "train": [sample for sample in samples if part_of[sample.group] != fold],
-        "val": [sample for sample in samples if part_of[sample.group] == fold],
-        "test": list(splits["test"]),
+        "train": [sample for sample in samples if part_of[sample.group] not in held_out],
+        "val": [sample for sample in samples if part_of[sample.group] == validates],
+        "test": [s for s in samples if part_of[s.group] == fold] if tests else list(splits["test"]),
     }
 
 
@@ -106,7 +124,7 @@ def finish(splits: dict[Split, list[Sample]], source: Source) -> dict[Split, lis
         BirdlabError: for a fold that can't be, a cap below 1, an id that occurs twice, or a leak.
     """
     if source.folds is not None:
-        splits = fold(splits, source.folds, source.fold, source.seed)
+        splits = fold(splits, source.folds, source.fold, source.seed, tests=source.fold_tests)
     check_no_leaks(splits)
     repeated = [id for id, n in Counter(s.id for split in SPLITS for s in splits[split]).items() if n > 1]
     if repeated:
@@ -144,39 +162,56 @@ def _capped(samples: Sequence[Sample], split: Split, cap: int | None, seed: int)
     return sorted(samples, key=lambda sample: _draw(seed, sample.id))[:cap]
 
 
-def _partition(groups: Sequence[str], shares: Sequence[float], seed: int) -> dict[str, int]:
+def _partition(
+    groups: Sequence[str], shares: Sequence[float], seed: int, strata: Sequence[str] | None = None
+) -> dict[str, int]:
     """Groups to parts: the best of some draws.
 
     Dealing out the largest groups first would come nearer to the shares, but would leave nothing except small
     groups to small parts: a test split of short recordings only.
     """
+    kinds = list(strata) if strata else [""] * len(groups)
     sizes = Counter(groups)
+    # How many samples of each stratum a group holds.
+    held: dict[str, Counter[str]] = {group: Counter() for group in sizes}
+    for group, kind in zip(groups, kinds, strict=True):
+        held[group][kind] += 1
     draws = []
     for attempt in range(_DRAWS):
         order = sorted(sizes, key=lambda group: _draw(seed, f"{attempt}:{group}"))
-        parts = _dealt(order, sizes, shares)
+        parts = _dealt(order, held, shares)
+        got: Counter[tuple[int, str]] = Counter()
+        for group, part in parts.items():
+            got.update({(part, kind): size for kind, size in held[group].items()})
         distance = sum(
-            abs(share * len(groups) - sum(sizes[group] for group in order if parts[group] == part))
+            abs(share * total - got[part, kind])
+            for kind, total in Counter(kinds).items()
             for part, share in enumerate(shares)
         )
         draws.append((round(distance, 6), attempt, parts))
     return min(draws)[2]
 
 
-def _dealt(order: Sequence[str], sizes: Counter[str], shares: Sequence[float]) -> dict[str, int]:
-    """Groups to parts, one after the other, each to the part that lacks the most."""
-    lacking = [share * sizes.total() for share in shares]
+def _dealt(order: Sequence[str], held: dict[str, Counter[str]], shares: Sequence[float]) -> dict[str, int]:
+    """Groups to parts, one after the other, each to the part that lacks the most of what it holds."""
+    totals: Counter[str] = Counter()
+    for kinds in held.values():
+        totals.update(kinds)
+    lacking = [{kind: share * total for kind, total in totals.items()} for share in shares]
     parts: dict[str, int] = {}
     for group in order:
-        parts[group] = max(range(len(shares)), key=lacking.__getitem__)
-        lacking[parts[group]] -= sizes[group]
+        # How much nearer to its shares each part would come.
+        gains = [sum(size * lack[kind] for kind, size in held[group].items()) for lack in lacking]
+        parts[group] = max(range(len(shares)), key=gains.__getitem__)
+        for kind, size in held[group].items():
+            lacking[parts[group]][kind] -= size
 
     # Few groups leave nothing to a small share, but a split that was asked for must not be empty.
     for part, share in enumerate(shares):
-        held = Counter(parts.values())
-        spare = [group for group in order if held[parts[group]] > 1]
-        if share > 0 and held[part] == 0 and spare:
-            parts[min(spare, key=sizes.__getitem__)] = part
+        taken = Counter(parts.values())
+        spare = [group for group in order if taken[parts[group]] > 1]
+        if share > 0 and taken[part] == 0 and spare:
+            parts[min(spare, key=lambda group: held[group].total())] = part
     return parts
 
 

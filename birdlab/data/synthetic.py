@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birdlab.data.folders import ImageFolders, ImageSample
-from birdlab.data.source import SPLITS, Image, Mask, Sample, Source, Split
+from birdlab.data.source import SPLITS, Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import finish
 from birdlab.data.synthesis.draws import Range
 from birdlab.data.synthesis.scene import SAMPLE_RATE, Recipe
@@ -18,7 +18,7 @@ from birdlab.errors import BirdlabError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Synthetic(Source):
+class Synthetic(SegmentationSource):
     """Noisy soundscapes, their clean track and the exact mask; nothing to download.
 
     The files stand below ``root/<hash of all parameters>`` in the layout of BirdSoundsDenoising
@@ -81,7 +81,7 @@ class Synthetic(Source):
         return finish(splits, self)
 
     def read(self, sample: Sample) -> tuple[Image, Mask]:
-        """See `Source.read`."""
+        """See `SegmentationSource.read`."""
         return self._files.read(sample)
 
     def audio(self, sample: Sample) -> NDArray[np.float32]:

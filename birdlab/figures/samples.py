@@ -5,13 +5,13 @@ from numpy.typing import NDArray
 
 from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.cache import Arrays
-from birdlab.data.source import Sample, Source
+from birdlab.data.source import Sample, SegmentationSource
 from birdlab.figures.style import Extent
 
 
 def foreground_shares(arrays: Arrays) -> NDArray[np.float64]:
     """The share of foreground pixels of each mask, in 0..1 [N]."""
-    shares = np.array([np.count_nonzero(mask) / mask.size for mask in arrays.masks])
+    shares = np.array([np.count_nonzero(mask) / mask.size for mask in arrays["masks"]])
     arrays.release()
     return shares
 
@@ -25,7 +25,7 @@ def spread(shares: NDArray[np.float64], count: int) -> list[int]:
     return [int(index) for index in np.argsort(shares, kind="stable")[ranks]]
 
 
-def extent_of(source: Source, sample: Sample) -> Extent:
+def extent_of(source: SegmentationSource, sample: Sample) -> Extent:
     """What the edges of a sample's image stand for; reads the sample where a sample is a whole file."""
     duration = source.window_s
     if duration is None:

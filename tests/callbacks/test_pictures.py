@@ -113,11 +113,13 @@ def test_panels_hold_image_truth_and_prediction_with_high_frequencies_on_top(
     index = spread(foreground_shares(arrays), 3)[2]
     folder, masks = panels[1]["folder"], panels[1]["all_masks"][2]
     assert set(masks) == {"truth", "prediction"}
-    np.testing.assert_array_equal(read_image(folder / panels[1]["filenames"][2]), arrays.images[index][::-1])
-    np.testing.assert_array_equal(read_image(folder / masks["truth"]["path"]), arrays.masks[index][::-1])
+    np.testing.assert_array_equal(
+        read_image(folder / panels[1]["filenames"][2]), arrays["images"][index][::-1]
+    )
+    np.testing.assert_array_equal(read_image(folder / masks["truth"]["path"]), arrays["masks"][index][::-1])
     with torch.inference_mode():
         trained.task.eval()
-        probability = trained.task.probabilities({"image": torch.tensor(arrays.images[index][None])})[0]
+        probability = trained.task.probabilities({"image": torch.tensor(arrays["images"][index][None])})[0]
     predicted = (probability > trained.task.threshold).numpy().astype(np.uint8)
     np.testing.assert_array_equal(read_image(folder / masks["prediction"]["path"]), predicted[::-1])
 

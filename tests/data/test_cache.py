@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from birdlab.data.cache import Arrays, cached, default_directory, resize_image, resize_mask
+from birdlab.data.cache import Arrays, cached, default_directory
+from birdlab.data.resizing import resize_image, resize_mask
 from birdlab.data.source import Source
 from birdlab.errors import BirdlabError
 
@@ -71,12 +72,12 @@ def test_holds_the_resized_samples_in_order(toy: ModuleType, tmp_path: Path) -> 
     samples = source.splits()["train"]
     arrays = build(source, tmp_path / "cache")
     assert arrays.ids == tuple(sample.id for sample in samples)
-    assert arrays.images.shape == arrays.masks.shape == (11, 16, 16)
-    assert arrays.images.dtype == arrays.masks.dtype == np.uint8
+    assert arrays["images"].shape == arrays["masks"].shape == (11, 16, 16)
+    assert arrays["images"].dtype == arrays["masks"].dtype == np.uint8
     for row, sample in enumerate(samples):
         image, mask = source.read(sample)
-        np.testing.assert_array_equal(arrays.images[row], resize_image(image, (16, 16)))
-        np.testing.assert_array_equal(arrays.masks[row], resize_mask(mask, (16, 16)))
+        np.testing.assert_array_equal(arrays["images"][row], resize_image(image, (16, 16)))
+        np.testing.assert_array_equal(arrays["masks"][row], resize_mask(mask, (16, 16)))
 
 
 def test_decodes_once(toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +86,7 @@ def test_decodes_once(toy: ModuleType, tmp_path: Path, monkeypatch: pytest.Monke
     first = build(source, tmp_path / "cache")
     monkeypatch.setattr(toy.ToySource, "read", lambda *_: pytest.fail("decoded twice"))
     second = build(source, tmp_path / "cache")
-    np.testing.assert_array_equal(first.images, second.images)
+    np.testing.assert_array_equal(first["images"], second["images"])
 
 
 def test_a_change_of_anything_is_another_cache(toy: ModuleType, tmp_path: Path) -> None:
@@ -123,18 +124,18 @@ def test_pickles_by_name(toy: ModuleType, tmp_path: Path) -> None:
     toy.toy_files(tmp_path / "data", train=20)
     arrays = build(toy.ToySource(root=tmp_path / "data"), tmp_path / "cache")
     pickled = pickle.dumps(arrays)
-    assert len(pickled) < 1000 < arrays.images.nbytes
+    assert len(pickled) < 1000 < arrays["images"].nbytes
     copy = pickle.loads(pickled)
-    np.testing.assert_array_equal(copy.images, arrays.images)
+    np.testing.assert_array_equal(copy["images"], arrays["images"])
     assert copy.ids == arrays.ids
 
 
 def test_released_pages_read_the_same(toy: ModuleType, tmp_path: Path) -> None:
     toy.toy_files(tmp_path / "data", train=5)
     arrays = build(toy.ToySource(root=tmp_path / "data"), tmp_path / "cache")
-    before = np.array(arrays.images)
+    before = np.array(arrays["images"])
     arrays.release()
-    np.testing.assert_array_equal(arrays.images, before)
+    np.testing.assert_array_equal(arrays["images"], before)
 
 
 def test_a_killed_build_leaves_nothing_that_looks_finished(toy: ModuleType, tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_a_killed_build_leaves_nothing_that_looks_finished(toy: ModuleType, tmp_
     assert len(arrays) == 12
     assert arrays.directory.name + ".partial" == abandoned
     np.testing.assert_array_equal(
-        arrays.images[11], resize_image(source.read(source.splits()["train"][11])[0], (16, 16))
+        arrays["images"][11], resize_image(source.read(source.splits()["train"][11])[0], (16, 16))
     )
 
 
@@ -183,7 +184,7 @@ def _build_and_report(
 ) -> None:
     together.wait()
     arrays = build(source, directory)
-    results.put((arrays.directory.name, int(np.sum(arrays.images, dtype=np.int64))))
+    results.put((arrays.directory.name, int(np.sum(arrays["images"], dtype=np.int64))))
 
 
 def test_ten_processes_at_once_end_with_one_copy(toy: ModuleType, tmp_path: Path) -> None:
@@ -208,7 +209,7 @@ def test_ten_processes_at_once_end_with_one_copy(toy: ModuleType, tmp_path: Path
         assert process.exitcode == 0
     assert len((root / "reads").read_text().splitlines()) == 30
     arrays = build(source, cache)
-    assert reports == {(arrays.directory.name, int(np.sum(arrays.images, dtype=np.int64)))}
+    assert reports == {(arrays.directory.name, int(np.sum(arrays["images"], dtype=np.int64)))}
     assert folders(cache) == [arrays.directory.name]
 
 
@@ -297,8 +298,8 @@ def test_threads_build_the_same_as_one(toy: ModuleType, tmp_path: Path) -> None:
     toy.toy_files(tmp_path / "data", train=50)
     source = toy.ToySource(root=tmp_path / "data")
     alone, together = build(source, tmp_path / "one"), build(source, tmp_path / "two", workers=4)
-    np.testing.assert_array_equal(alone.images, together.images)
-    np.testing.assert_array_equal(alone.masks, together.masks)
+    np.testing.assert_array_equal(alone["images"], together["images"])
+    np.testing.assert_array_equal(alone["masks"], together["masks"])
     assert alone.ids == together.ids
 
 

@@ -79,8 +79,8 @@ def test_a_batch(arrays: Arrays) -> None:
     assert set(batch) == {"id", "image", "mask"}
     assert batch["id"] == ["train-003", "train-001"]
     assert batch["image"].dtype == batch["mask"].dtype == torch.uint8
-    np.testing.assert_array_equal(batch["image"].numpy(), arrays.images[[3, 1]])
-    np.testing.assert_array_equal(batch["mask"].numpy(), arrays.masks[[3, 1]])
+    np.testing.assert_array_equal(batch["image"].numpy(), arrays["images"][[3, 1]])
+    np.testing.assert_array_equal(batch["mask"].numpy(), arrays["masks"][[3, 1]])
 
 
 def test_native_masks_keep_their_size(toy: ModuleType, tmp_path: Path, arrays: Arrays) -> None:

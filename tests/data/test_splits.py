@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from birdlab.data.source import SPLITS, Image, Mask, Sample, Source, Split
+from birdlab.data.source import SPLITS, Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import assign, check_no_leaks, finish, fold, recording_id, split_groups
 from birdlab.errors import BirdlabError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Nothing(Source):
+class Nothing(SegmentationSource):
     """A source of which only the settings matter."""
 
     def splits(self) -> dict[Split, list[Sample]]:

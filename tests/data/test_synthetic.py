@@ -15,7 +15,7 @@ from birdlab.audio.io import info
 from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.boxes import read_boxes
 from birdlab.data.folders import ImageFolders
-from birdlab.data.synthesis import writing
+from birdlab.data.synthesis import production, writing
 from birdlab.data.synthesis.scene import Recipe, scene
 from birdlab.data.synthetic import Synthetic
 from birdlab.errors import BirdlabError
@@ -179,8 +179,8 @@ def test_processes_that_start_at_once_write_once(tmp_path: Path, source: Synthet
 def test_processes_make_what_one_makes(
     tmp_path: Path, source: Synthetic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "_SCENES_PER_PROCESS", 1)
-    monkeypatch.setattr(writing, "cpu_count", lambda: 2)
+    monkeypatch.setattr(production, "_START_S", 1e-6)
+    monkeypatch.setattr(production, "cpu_count", lambda: 2)
     small(tmp_path).splits()
     assert {name: data for name, (_, data) in contents(small(tmp_path).folder).items()} == {
         name: data for name, (_, data) in contents(source.folder).items()

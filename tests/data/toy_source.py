@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from birdlab.data.source import Image, Mask, Sample, Source, Split
+from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split
 from birdlab.errors import BirdlabError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToySource(Source):
+class ToySource(SegmentationSource):
     """Files of a folder, by split.
 
     Reading lists the sample in the file ``reads``, and halts from sample 010 on while a file ``wait`` exists.

@@ -10,7 +10,7 @@ from birdlab.figures.samples import extent_of, foreground_shares, spread
 def test_shares_are_of_pixels() -> None:
     masks = np.zeros((2, 4, 5), np.uint8)
     masks[1, 0] = 1
-    arrays = Arrays(directory=Path(), ids=("a", "b"), images=masks, masks=masks)
+    arrays = Arrays(directory=Path(), ids=("a", "b"), fields={"masks": masks})
     np.testing.assert_array_equal(foreground_shares(arrays), [0, 0.25])
 
 

@@ -113,7 +113,7 @@ def scene(recipe: Recipe, *, seed: int, split: Split, index: int) -> Scene:
     """Make the scene number ``index`` of a split: bit for bit the same on one machine, whoever makes it."""
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     n = round(recipe.duration_s * SAMPLE_RATE)
-    recording = _recording_chain(rng, recipe, n)
+    recording = recording_chain(rng, recipe, n)
 
     noise = recording(background(rng, n, SAMPLE_RATE))
     noise_magnitude = SPECTROGRAM.magnitude(torch.from_numpy(noise))
@@ -197,7 +197,7 @@ class _Bird:
         return track
 
 
-def _recording_chain(rng: np.random.Generator, recipe: Recipe, n: int) -> Callable[[Audio], Audio]:
+def recording_chain(rng: np.random.Generator, recipe: Recipe, n: int) -> Callable[[Audio], Audio]:
     """What microphone, recorder and encoder do to all that is heard alike: tilt, high-pass and low-pass."""
     # Room for what a zero-phase filter answers before it is asked, which would wrap around to the end.
     size = fft.next_fast_len(n + round(_WRAP_S * SAMPLE_RATE), real=True)

@@ -1,0 +1,197 @@
+"""Augmentation of stacks of mel levels: on the device, a batch at a time, in power."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from birdlab.audio.mel import decibels, power_of
+from birdlab.data.source import Sample, Source
+from birdlab.data.species import NoiseFolder, SpeciesSource
+from birdlab.errors import BirdlabError
+
+Range = tuple[float, float]
+
+
+class SpeciesAugmentation(nn.Module):
+    """What is known to help in naming species, in this order; 0 or None leaves a part out.
+
+    Everything is drawn from (seed, step) and nothing is remembered, so that a resumed run draws what an
+    uninterrupted one would have drawn. Sounds add in power, as unrelated sounds do on average.
+
+    Args:
+        shift: with this probability a recording is rolled in time by any number of frames, all segments
+            as one: what leaves at the end comes in at the beginning.
+        noise: a folder of background recordings, those in its folders included; one of them is added.
+        noise_p: with this probability.
+        snr_db: range of the recording's mean power over the background's, dB.
+        mixup: alpha of the Beta distribution from which a recording's share is drawn; the rest is another
+            recording of the batch (Zhang et al. 2018). Both have the same mean power when they are mixed;
+            labels become shares of species.
+        gain_db: range of a factor on the level, dB.
+        time_masks, frequency_masks: at most so many stretches of time and of bands are silenced, that is, set
+            to the band's mean level (SpecAugment, Park et al. 2019).
+        mask_time, mask_frequency: the longest stretch and the widest range, in shares of all.
+        seed: of the draws.
+
+    Raises:
+        BirdlabError: for probabilities, shares and ranges that can't be.
+    """
+
+    clips: Tensor
+
+    def __init__(
+        self,
+        shift: float = 0.0,
+        noise: str | Path | None = None,
+        noise_p: float = 0.5,
+        snr_db: Range = (0.0, 20.0),
+        mixup: float = 0.0,
+        gain_db: Range | None = None,
+        time_masks: int = 0,
+        frequency_masks: int = 0,
+        mask_time: float = 0.05,
+        mask_frequency: float = 0.12,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        shares = {
+            "shift": shift,
+            "noise_p": noise_p,
+            "mask_time": mask_time,
+            "mask_frequency": mask_frequency,
+        }
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise BirdlabError(f"augment.{name}={share}: give a share from 0 to 1.")
+        for name, number in {
+            "mixup": mixup,
+            "time_masks": time_masks,
+            "frequency_masks": frequency_masks,
+        }.items():
+            if number < 0:
+                raise BirdlabError(f"augment.{name}={number}: give 0 for none, or more.")
+        for name, limits in {"snr_db": snr_db, "gain_db": gain_db}.items():
+            if limits is not None and not (len(limits) == 2 and limits[0] <= limits[1]):
+                raise BirdlabError(f"augment.{name}={list(limits)}: give the lowest and the highest, in dB.")
+        self.shift, self.noise_p, self.snr_db = shift, noise_p, snr_db
+        self.noise = Path(noise).expanduser() if noise is not None else None
+        self.mixup, self.gain_db = mixup, gain_db
+        self.time_masks, self.frequency_masks = time_masks, frequency_masks
+        self.mask_time, self.mask_frequency = mask_time, mask_frequency
+        self.seed = seed
+        self.register_buffer("clips", torch.empty(0), persistent=False)
+
+    def load_noise(
+        self, source: SpeciesSource, stored: Callable[[str, Sequence[Sample], Source], np.ndarray]
+    ) -> None:
+        """Have the background recordings at hand as stacks like the source's.
+
+        Args:
+            source: says how mel levels are computed.
+            stored: decodes (name, samples, source) into an array [N, S, M, T], through the cache.
+
+        Raises:
+            BirdlabError: if the folder holds no recordings, or one cannot be read.
+        """
+        if self.noise is None or len(self.clips):
+            return
+        folder = NoiseFolder.like(source, self.noise)
+        clips = torch.from_numpy(np.array(stored("noise", folder.splits()["train"], folder)))
+        # A silent clip has no level that could be set.
+        self.clips = clips[clips.float().mean(dim=(1, 2, 3)) > float(decibels(torch.tensor(0.0)))]
+
+    def forward(
+        self, stack: Tensor, label: Tensor, *, classes: int, step: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Augment one batch.
+
+        Args:
+            stack: levels in dB [B, S, M, T].
+            label: int64 [B] or shares [B, K].
+            classes: K.
+            step: rank and step of the training; all that the draws depend on beside ``seed``.
+
+        Returns:
+            The stack in the same shape and precision, and the labels: shares [B, K] with ``mixup``, otherwise
+            as they were.
+        """
+        rng = np.random.default_rng((self.seed, *step))
+        batch, segments, mels, frames = stack.shape
+        power = power_of(_joined(stack.float()))
+        power = self._shifted(power, rng)
+        power = self._noisy(power, rng)
+        if self.mixup > 0:
+            power, label = self._mixed(power, label, classes, rng)
+        if self.gain_db is not None:
+            power = power * _column(10 ** (rng.uniform(*self.gain_db, batch) / 10), power)
+        level = self._masked(decibels(power), rng)
+        return level.reshape(batch, mels, segments, frames).transpose(1, 2).to(stack.dtype), label
+
+    def _shifted(self, power: Tensor, rng: np.random.Generator) -> Tensor:
+        steps = rng.integers(0, power.shape[-1], len(power)) * (rng.random(len(power)) < self.shift)
+        return _rolled(power, steps)
+
+    def _noisy(self, power: Tensor, rng: np.random.Generator) -> Tensor:
+        if not len(self.clips):
+            return power
+        self.clips = self.clips.to(power.device)
+        chosen = torch.from_numpy(rng.integers(0, len(self.clips), len(power))).to(power.device)
+        noise = power_of(_joined(self.clips[chosen].float()))
+        noise = _rolled(noise, rng.integers(0, noise.shape[-1], len(noise)))
+        ratio = 10 ** (-rng.uniform(*self.snr_db, len(power)) / 10) * (rng.random(len(power)) < self.noise_p)
+        return power + noise * (_mean(power) / _mean(noise)) * _column(ratio, power)
+
+    def _mixed(
+        self, power: Tensor, label: Tensor, classes: int, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        other = torch.from_numpy(rng.permutation(len(power))).to(power.device)
+        share = _column(rng.beta(self.mixup, self.mixup, len(power)), power)
+        level = _mean(power)
+        even = power / level
+        targets = F.one_hot(label, classes).float() if label.ndim == 1 else label
+        mixed = share[:, 0] * targets + (1 - share[:, 0]) * targets[other]
+        return level * (share * even + (1 - share) * even[other]), mixed
+
+    def _masked(self, level: Tensor, rng: np.random.Generator) -> Tensor:
+        mean = level.mean(dim=-1, keepdim=True)
+        for count, share, axis in (
+            (self.frequency_masks, self.mask_frequency, 1),
+            (self.time_masks, self.mask_time, 2),
+        ):
+            size = level.shape[axis]
+            place = torch.arange(size, device=level.device)
+            for _ in range(count):
+                width = rng.integers(0, int(share * size) + 1, len(level))
+                first = rng.integers(0, size - width + 1)
+                hidden = (place >= _of(first, level)[:, None]) & (place < _of(first + width, level)[:, None])
+                level = torch.where(hidden.unsqueeze(3 - axis), mean, level)
+        return level
+
+
+def _joined(stack: Tensor) -> Tensor:
+    """Segments in one piece: [B, S, M, T] to [B, M, S T]."""
+    return stack.transpose(1, 2).flatten(2)
+
+
+def _mean(power: Tensor) -> Tensor:
+    """Of each recording [B, 1, 1]; never 0, since levels have a floor."""
+    return power.mean(dim=(1, 2), keepdim=True)
+
+
+def _rolled(power: Tensor, steps: np.ndarray) -> Tensor:
+    """Each recording [B, M, L] later by its number of frames, the end coming in at the beginning."""
+    source = torch.arange(power.shape[-1], device=power.device) - _of(steps, power)[:, None]
+    return power.gather(2, (source % power.shape[-1])[:, None].expand_as(power))
+
+
+def _column(values: np.ndarray, like: Tensor) -> Tensor:
+    """One number for each recording [B, 1, 1]."""
+    return torch.from_numpy(values).to(like.device, like.dtype)[:, None, None]
+
+
+def _of(values: np.ndarray, like: Tensor) -> Tensor:
+    return torch.from_numpy(values).to(like.device)

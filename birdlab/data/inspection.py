@@ -1,0 +1,73 @@
+"""How long recordings last and which can't be used: looked up once for each file, remembered after that."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from birdlab.data.cache import default_directory
+from birdlab.errors import BirdlabError
+from birdlab.files import write_json
+from birdlab.parallel import cpu_count
+
+Finding = float | str
+"""Seconds, or what is wrong with the file."""
+
+_WORTH_KEEPING = 500
+"""Reading so many headers takes half a second; below that nothing is written."""
+
+
+def inspected(files: Sequence[Path], measure: Callable[[Path], float], method: str) -> dict[Path, Finding]:
+    """What ``measure`` finds for each file.
+
+    Findings are kept in the cache folder, by path, size and modification time; only new and changed files are
+    looked at.
+
+    Args:
+        files: recordings or precomputed spectrograms.
+        measure: the seconds of one; raises BirdlabError for what can't be used.
+        method: names what is measured: another method has its own findings.
+    """
+    key = hashlib.sha256("\n".join([method, *map(str, files)]).encode()).hexdigest()[:24]
+    index = default_directory() / f"inspection-{key}.json"
+    known = _read(index)
+    stamps = {file: _stamp(file) for file in files}
+    found = {file: known[str(file)][1] for file in files if known.get(str(file), ("",))[0] == stamps[file]}
+    missing = [file for file in files if file not in found]
+    if not missing:
+        return found
+
+    def look(file: Path) -> Finding:
+        try:
+            return measure(file)
+        except BirdlabError as error:
+            return str(error)
+
+    bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with (
+        ThreadPoolExecutor(cpu_count()) as pool,
+        Progress(*bar, console=Console(stderr=True), transient=True) as progress,
+    ):
+        task = progress.add_task("Looking at the recordings, once", total=len(missing))
+        for file, finding in zip(missing, pool.map(look, missing), strict=True):
+            found[file] = finding
+            progress.advance(task)
+    if len(files) >= _WORTH_KEEPING:
+        write_json(index, {str(file): [stamps[file], found[file]] for file in files})
+    return found
+
+
+def _read(index: Path) -> dict[str, tuple[str, Finding]]:
+    try:
+        return {file: (stamp, finding) for file, (stamp, finding) in json.loads(index.read_text()).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}  # not there, or damaged: it is made again
+
+
+def _stamp(file: Path) -> str:
+    status = file.stat()
+    return f"{status.st_size} {status.st_mtime_ns}"

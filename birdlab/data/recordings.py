@@ -1,0 +1,297 @@
+"""Labelled recordings, curated as a study needs them, split, and read as stacks."""
+
+import math
+from abc import abstractmethod
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from birdlab.audio import io
+from birdlab.data import curation
+from birdlab.data.curation import Curation, Recording
+from birdlab.data.pairs import listed
+from birdlab.data.png import read_image
+from birdlab.data.precomputed import MEL_SUFFIXES, read_levels
+from birdlab.data.source import SPLITS, Sample, Split
+from birdlab.data.species import LabelledStack, Levels, SpeciesSource
+from birdlab.data.splits import assign, finish
+from birdlab.data.trimming import centred, fullest, loudest, stretched
+from birdlab.errors import BirdlabError
+
+_DAYS = 365.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recordings(SpeciesSource):
+    """Recordings of one labelled species each; subclasses say where the table of them comes from.
+
+    The curation of García, Ortega & Raya, every step a setting and its effect counted in `curation`:
+    recordings with another target species in the background are left out; the length of a stack is the mean
+    over species of their mean length, a little lowered, or ``segments * segment_s``; longer recordings are
+    trimmed to it, shorter ones dropped or repeated; then the species with the most recordings are chosen, and
+    as many recordings of each are kept.
+
+    Splits hold whole groups only (`birdlab.data.curation.sessions`) and equal shares of every species.
+
+    Attributes:
+        species: how many, or which in this order; None takes all.
+        length_factor: on the mean length, where ``segment_s`` is None.
+        short: what happens to recordings shorter than a stack: ``drop``, or ``tile``, which repeats them.
+            Repetition shows, and where one species' recordings are shorter it tells the species.
+        trim: what stays of longer ones: ``centre``, ``energy`` (the stretch with the most above the
+            background) or ``mask`` (the stretch with most foreground).
+        masks: for ``trim=mask``, a folder with a PNG for each recording, by name: what a segmentation run
+            predicted; its columns span the whole recording.
+        balance: as many recordings of each species as of the rarest.
+        exclude_secondary: recordings with another target among their secondary labels are left out; not in
+            multi-label mode.
+        secondary_target: in multi-label mode, the share of a secondary species; the labelled one has 1.
+        session_gap: largest difference between the xeno-canto numbers of one visit.
+        fractions: shares of train, val and test.
+    """
+
+    species: int | tuple[str, ...] | None = 6
+    length_factor: float = 0.9
+    short: Literal["drop", "tile"] = "drop"
+    trim: Literal["centre", "energy", "mask"] = "centre"
+    masks: Path | None = None
+    balance: bool = True
+    exclude_secondary: bool = True
+    secondary_target: float = 0.5
+    session_gap: int = 10
+    fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fractions", tuple(self.fractions))
+        if self.masks is not None:
+            object.__setattr__(self, "masks", Path(self.masks).expanduser())
+        if self.species is not None and not isinstance(self.species, int):
+            object.__setattr__(self, "species", tuple(self.species))
+        for key, allowed in {"short": ("drop", "tile"), "trim": ("centre", "energy", "mask")}.items():
+            if getattr(self, key) not in allowed:
+                raise BirdlabError(f"data.{key}={getattr(self, key)}: give one of {', '.join(allowed)}.")
+        if (self.trim == "mask") != (self.masks is not None):
+            raise BirdlabError(
+                f"data.trim={self.trim}, data.masks={self.masks}: trim=mask needs a folder of masks, "
+                "which are of no use without it."
+            )
+        if not self.length_factor > 0:
+            raise BirdlabError(f"data.length_factor={self.length_factor}: give a number above 0.")
+        if not 0 <= self.secondary_target <= 1:
+            raise BirdlabError(f"data.secondary_target={self.secondary_target}: give a share from 0 to 1.")
+        super().__post_init__()
+
+    @abstractmethod
+    def recordings(self) -> list[Recording]:
+        """The whole table.
+
+        Raises:
+            BirdlabError: for whatever is wrong with it or the files.
+        """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """See `SpeciesSource.names`."""
+        return self._curated[1]
+
+    @property
+    def curation(self) -> Curation:
+        """How many recordings were left after each step."""
+        return self._curated[2]
+
+    @cached_property
+    def seconds(self) -> float:
+        """See `SpeciesSource.seconds`."""
+        return self.segments * self.segment_s if self.segment_s is not None else self._curated[3]
+
+    def splits(self) -> dict[Split, list[Sample]]:
+        """See `Source.splits`. Reads the table and, unless it is remembered, the headers of all files."""
+        table, names, *_ = self._curated
+        groups = curation.sessions(table, self.session_gap)
+        self._check_groups(table, groups)
+        splits = assign(
+            [self._sample(each, groups[each.id], names) for each in table], self.fractions, self.seed
+        )
+        return finish(splits, self)
+
+    def report(self, splits: Mapping[Split, Sequence[Sample]]) -> list[Table]:
+        """What the curation left, and the seconds of real sound in each stack."""
+        samples = [s for split in SPLITS for s in splits[split] if isinstance(s, LabelledStack)]
+        return [self.curation.table(self.names), real_sound(samples, self.names, self._stack_s)]
+
+    def levels(self, sample: Sample) -> Levels:
+        """See `SpeciesSource.levels`."""
+        assert isinstance(sample, LabelledStack)
+        file, length = sample.files[0], self.segments * self.frames
+        if file.suffix.lower() in MEL_SUFFIXES:
+            levels = read_levels(file, self.n_mels)
+        elif sample.start_s is not None or self.trim == "centre":
+            spare_s = max(0.0, sample.duration_s - self._stack_s) / 2
+            start_s = spare_s if sample.start_s is None else sample.start_s
+            return self.levels_of(self._heard(file, start_s, self._stack_s))
+        else:
+            levels = self.levels_of(self._heard(file))
+        if levels.min() == levels.max():
+            raise _silent(file)
+        total = levels.shape[1]
+        if self.trim == "energy":
+            first = loudest(levels, length)
+        elif self.trim == "mask":
+            foreground = np.count_nonzero(read_image(sample.files[1]), axis=0).astype(np.float64)
+            first = fullest(stretched(foreground, total), length)
+        else:
+            first = centred(total, length)
+        return levels[:, first : first + length]
+
+    def settings(self) -> str:
+        """See `Source.settings`."""
+        return f"{super().settings()} {self.trim}"
+
+    @property
+    def _stack_s(self) -> float:
+        """Seconds of a stack, its segments being whole frames."""
+        return self.samples_in_stack / self.sample_rate
+
+    def _heard(self, file: Path, start_s: float = 0.0, duration_s: float | None = None) -> np.ndarray:
+        audio = io.read(file, self.sample_rate, start_s=start_s, duration_s=duration_s)
+        # A pause of digital silence is no reason to refuse a recording that holds more.
+        if not audio.any() and (duration_s is None or not io.read(file).any()):
+            raise _silent(file)
+        return audio
+
+    @cached_property
+    def _curated(self) -> tuple[list[Recording], tuple[str, ...], Curation, float]:
+        """The recordings that are left, the species, what was left after each step, and the common length."""
+        table, notes = self.recordings(), Curation()
+        notes.note("found", table)
+        if not table:
+            raise BirdlabError(f"{type(self).__name__}: there are no recordings. Check data.root.")
+        count = None if isinstance(self.species, tuple) else self.species
+        if isinstance(self.species, tuple):
+            curation.check_known(self.species, {each.species for each in table})
+            table = curation.of_species(table, self.species)
+            notes.note("asked for", table)
+        # Which recordings hold another target depends on the targets, and these on what is left.
+        targets = set(curation.most_recorded(table, count))
+        while True:
+            clean = curation.without_secondary(table, targets) if self._excludes else table
+            seconds = self._common_length(clean)
+            long = curation.long_enough(clean, seconds) if self.short == "drop" else clean
+            names = self._chosen(long, count, seconds)
+            if set(names) <= targets:
+                break
+            targets |= set(names)
+        if self._excludes:
+            notes.note("no other target", clean)
+        if self.short == "drop":
+            notes.note(f"{seconds:.1f} s or longer", long)
+        kept = curation.of_species(long, names)
+        notes.note("chosen species", kept)
+        if self.balance:
+            kept = curation.balanced(kept, self.seed)
+            notes.note("balanced", kept)
+        return sorted(kept, key=lambda each: each.id), names, notes, seconds
+
+    @property
+    def _excludes(self) -> bool:
+        return self.exclude_secondary and not self.multilabel
+
+    def _common_length(self, table: Sequence[Recording]) -> float:
+        if self.segment_s is not None:
+            return self.segments * self.segment_s
+        if not table:
+            raise BirdlabError("data.exclude_secondary=true leaves no recording: set it to false.")
+        return curation.common_length(table, self.length_factor)
+
+    def _chosen(self, table: Sequence[Recording], count: int | None, seconds: float) -> tuple[str, ...]:
+        if not isinstance(self.species, tuple):
+            return curation.most_recorded(table, count)
+        if lost := sorted(set(self.species) - {each.species for each in table}):
+            raise BirdlabError(
+                f"data.species: the curation leaves no recording of {listed(lost)}: stacks last "
+                f"{seconds:.1f} s. Set data.short=tile, a smaller data.segment_s, or leave the species out."
+            )
+        return self.species
+
+    def _check_groups(self, table: Sequence[Recording], groups: Mapping[str, str]) -> None:
+        """Every split gets a group of every species, or a score would leave that species out."""
+        parts = self.folds if self.folds is not None else sum(share > 0 for share in self.fractions)
+        if self.multilabel or parts < 2:
+            return
+        held: defaultdict[str, set[str]] = defaultdict(set)
+        for each in table:
+            held[each.species].add(groups[each.id])
+        counts = Counter(each.species for each in table)
+        few = [
+            f"{name} ({counts[name]} in {len(held[name])})" for name in self.names if len(held[name]) < parts
+        ]
+        if few:
+            raise BirdlabError(
+                f"too few recordings, or too few separate visits and authors, for {parts} splits: "
+                f"{listed(few)}. Leave these species out (data.species=[...]), or set data.folds, "
+                "data.fractions or data.session_gap accordingly."
+            )
+
+    def _sample(self, recording: Recording, group: str, names: Sequence[str]) -> LabelledStack:
+        shares = dict.fromkeys(recording.secondary, self.secondary_target) if self.multilabel else {}
+        shares[recording.species] = 1.0
+        return LabelledStack(
+            id=recording.id,
+            group=group,
+            files=(recording.file, *self._mask_of(recording)),
+            stratum=recording.species,
+            targets=tuple(shares.get(name, 0.0) for name in names),
+            duration_s=recording.duration_s,
+            real_s=min(recording.duration_s, self._stack_s),
+            origin=recording.origin,
+            prior=_prior(recording),
+        )
+
+    def _mask_of(self, recording: Recording) -> tuple[Path, ...]:
+        if self.masks is None:
+            return ()
+        file = self.masks / f"{recording.id}.png"
+        if not file.is_file():
+            raise BirdlabError(
+                f"{file}: no mask for {recording.file.name}. Predict it, or set data.trim=centre."
+            )
+        return (file,)
+
+
+def real_sound(samples: Sequence[LabelledStack], names: Sequence[str], stack_s: float) -> Table:
+    """The seconds of each stack that aren't repetition, by species: what padding gives away."""
+    table = Table(
+        title=f"Seconds of real sound in stacks of {stack_s:.2f} s",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+    )
+    table.add_column("species", no_wrap=True)
+    for heading in ("recordings", "least", "mean", "repeated"):
+        table.add_column(heading, justify="right")
+    for index, name in enumerate(names):
+        real = [sample.real_s for sample in samples if sample.targets[index] == 1]
+        if real:
+            short = np.mean(np.array(real) < stack_s - 1e-9)
+            table.add_row(name, str(len(real)), f"{min(real):.1f}", f"{np.mean(real):.1f}", f"{short:.0%}")
+    return table
+
+
+def _prior(recording: Recording) -> tuple[float, float, float, float]:
+    latitude, longitude = recording.latitude, recording.longitude
+    place = (latitude / 90, longitude / 180) if latitude is not None and longitude is not None else (0.0, 0.0)
+    if recording.day is None:
+        return (*place, 0.0, 0.0)
+    turn = 2 * math.pi * recording.day / _DAYS
+    return (*place, math.sin(turn), math.cos(turn))
+
+
+def _silent(file: Path) -> BirdlabError:
+    return BirdlabError(f"{file}: holds nothing but silence. Remove it, or set data.on_error=skip.")

@@ -1,0 +1,124 @@
+"""What a species model could learn without hearing the bird: the baseline beside every result."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from birdlab.audio.mel import power_of
+from birdlab.data.classification import ClassificationData
+from birdlab.data.source import Split
+
+_TOP_DB = 60.0
+_RIDGE = 1e-2
+
+
+class LoudnessBandwidthLength:
+    """Logistic regression on how loud a recording is, how far up and down it reaches, and how long it is.
+
+    Of a stack as it is cached, before any normalisation: mean level, loudest and quietest frame (dB), the
+    lowest and highest band whose mean level is within 60 dB of the loudest band's, the seconds of the
+    recording and those of real sound in the stack; and the squares of all that, so that a middling length can
+    speak for a species, too.
+
+    A network that scores no better may have learned nothing else.
+    """
+
+    def __init__(self) -> None:
+        self.mean = self.scale = self.weights = torch.empty(0)
+
+    def fit(self, data: ClassificationData, split: Split = "train") -> "LoudnessBandwidthLength":
+        """Fit to the labels of a split: cross-entropy, or a binary one for each species in multi-label mode."""
+        features, targets = features_of(data, split), targets_of(data, split)
+        self.mean, self.scale = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
+        inputs = self._inputs(features)
+        self.weights = torch.zeros(inputs.shape[1], targets.shape[1], dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.LBFGS([self.weights], max_iter=500, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            logits = inputs @ self.weights
+            if data.source.multilabel:
+                fit = F.binary_cross_entropy_with_logits(logits, targets)
+            else:
+                fit = F.cross_entropy(logits, targets)
+            total: Tensor = fit + _RIDGE * self.weights[:-1].square().sum() / len(inputs)
+            total.backward()  # type: ignore[no-untyped-call]
+            return total
+
+        with torch.enable_grad():
+            optimizer.step(loss)  # type: ignore[no-untyped-call]
+        self.weights = self.weights.detach()
+        return self
+
+    def predict(self, data: ClassificationData, split: Split) -> Tensor:
+        """Logits float32 [N, K] for a split's samples in order of id, as its loader gives them."""
+        return (self._inputs(features_of(data, split)) @ self.weights).float()
+
+    def _inputs(self, features: Tensor) -> Tensor:
+        even = (features - self.mean) / self.scale
+        return torch.cat([even, even.square(), torch.ones(len(even), 1, dtype=even.dtype)], dim=1)
+
+
+def features_of(data: ClassificationData, split: Split) -> Tensor:
+    """Loudness, bandwidth and length of each sample of a split, float64 [N, 7]."""
+    dataset = data.stacks(split)
+    rows = []
+    for index, sample in enumerate(data.labelled(split)):
+        power = power_of(dataset[index]["stack"][0].float())
+        bands = _decibels(power.mean(dim=(0, 2)))
+        heard = (bands > bands.max() - _TOP_DB).nonzero()[:, 0]
+        frames = _decibels(power.sum(dim=1).flatten())
+        levels = [float(value) for value in (_decibels(power.mean()), frames.max(), frames.min())]
+        rows.append([*levels, float(heard[0]), float(heard[-1]), sample.duration_s, sample.real_s])
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def targets_of(data: ClassificationData, split: Split) -> Tensor:
+    """Shares of species float64 [N, K] of a split."""
+    return torch.tensor([sample.targets for sample in data.labelled(split)], dtype=torch.float64)
+
+
+def origins_of(data: ClassificationData, split: Split) -> list[str]:
+    """The collection of each sample of a split, for accuracy within each; empty where not known."""
+    return [sample.origin for sample in data.labelled(split)]
+
+
+def within_origin(
+    logits: Tensor, labels: Tensor, origins: Sequence[str], origin_of: Sequence[str]
+) -> dict[str, float]:
+    """Accuracy among the species of one collection, for samples of that collection.
+
+    The species of other collections are ruled out first, so that knowing the collection alone is worth
+    nothing.
+
+    Args:
+        logits: [N, K].
+        labels: int64 [N].
+        origins: of each sample.
+        origin_of: of each species.
+
+    Returns:
+        Accuracy by collection; nothing for samples without one.
+    """
+    accuracy = {}
+    for origin in sorted({each for each in origins if each}):
+        rows = torch.tensor([each == origin for each in origins])
+        mine = torch.tensor([each == origin for each in origin_of])
+        guess = logits[rows].masked_fill(~mine, -torch.inf).argmax(dim=1)
+        accuracy[origin] = float((guess == labels[rows]).double().mean())
+    return accuracy
+
+
+def origin_of_species(data: ClassificationData) -> list[str]:
+    """The collection of each species; empty where not known, or where it has several."""
+    found: list[set[str]] = [set() for _ in data.names]
+    for samples in data.splits.values():
+        for sample in samples:
+            found[sample.label].add(sample.origin)  # type: ignore[attr-defined]
+    return [next(iter(origins)) if len(origins) == 1 else "" for origins in found]
+
+
+def _decibels(power: Tensor) -> Tensor:
+    return 10 * power.log10()
