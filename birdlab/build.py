@@ -1,11 +1,12 @@
 """From a config to the objects it describes: the same for training, evaluation and prediction."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -55,9 +56,11 @@ def build_task(cfg: DictConfig, *, pretrained: bool = True) -> SegmentationTask:
     return task
 
 
-def build_trainer(cfg: DictConfig, run: Run, **overrides: Any) -> Trainer:
+def build_trainer(
+    cfg: DictConfig, run: Run, more_callbacks: Sequence[Callback] = (), **overrides: Any
+) -> Trainer:
     """Lightning's Trainer with the config's callbacks and loggers, writing below the run directory."""
-    callbacks = [FiniteLoss()]
+    callbacks = [FiniteLoss(), *more_callbacks]
     for callback in cfg.callbacks.values():
         # Configs don't say where the run directory is, so that it can be moved.
         below = {"dirpath": str(run.checkpoints)} if "dirpath" in callback else {}

@@ -3,13 +3,13 @@
 import difflib
 import inspect
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -62,14 +62,21 @@ def check_overrides(overrides: Sequence[str], config_dir: Path | None = None) ->
     """
     folders = [CONF] if config_dir is None else [CONF, config_dir]
     known = groups().union(*map(keys_below, folders))
+    lists = frozenset().union(*map(lists_below, folders))
     for word in overrides:
         key, is_setting, value = word.split("@", 1)[0].partition("=")
         if word.startswith(("-", "~", "hydra")) or not is_setting:
             continue
+        if word.endswith("="):
+            raise BirdlabError(f"{word} gives no value. Give one, or null for none: {word}null.")
         if key.lstrip("+") in groups():
             _check_choices(key.lstrip("+"), value, folders)
         elif not key.startswith("+") and key not in known:
             raise BirdlabError(f"There is no key {key!r}{_nearest(key, known)}.")
+        elif value == "[]" and key.lstrip("+") in known - lists:
+            raise BirdlabError(
+                f"{word}: this is an empty list. Give {key} a value, or several to sweep over."
+            )
 
 
 def _check_choices(group: str, value: str, folders: list[Path]) -> None:
@@ -97,10 +104,10 @@ def check(cfg: DictConfig) -> None:
         raise BirdlabError(f"{error.full_key}: {error.msg}") from error
     _check_choice(cfg, "monitor.mode", ["min", "max"])
     _check_choice(cfg, "memory_format", ["auto", "contiguous", "channels_last"])
-    for key in ("loader.batch_size", "epochs"):
+    for key, least in {"loader.batch_size": 1, "epochs": 1, "seed": 0}.items():
         value = OmegaConf.select(cfg, key)
-        if not isinstance(value, int) or value < 1:
-            raise BirdlabError(f"{key}={value}, but it must be a whole number, at least 1.")
+        if not isinstance(value, int) or value < least:
+            raise BirdlabError(f"{key}={value}, but it must be a whole number, at least {least}.")
 
 
 def check_monitor(cfg: DictConfig, logged: Mapping[str, str]) -> None:
@@ -146,7 +153,7 @@ def check_trusted(cfg: DictConfig) -> None:
 @cache
 def groups() -> frozenset[str]:
     """Names of the config groups, e.g. ``data`` and ``model``."""
-    return frozenset(folder.name for folder in CONF.iterdir() if folder.is_dir())
+    return frozenset(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
 
 
 @cache
@@ -157,61 +164,78 @@ def shipped_keys() -> frozenset[str]:
 
 def keys_below(folder: Path) -> frozenset[str]:
     """Every dotted key that some config in a folder has, wherever it is packaged to."""
-    keys = set()
-    for file in sorted(folder.rglob("*.yaml")):
+    return frozenset(key for key, _ in _entries(folder))
+
+
+def lists_below(folder: Path) -> frozenset[str]:
+    """The keys that hold a list in some config of a folder."""
+    return frozenset(key for key, value in _entries(folder) if isinstance(value, list))
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, Any]]:
+    for file in _files(folder):
         text = file.read_text(encoding="utf-8")
         content = yaml.safe_load(text) or {}
         group = file.parent.relative_to(folder).as_posix()
         prefix = "" if group == "." or "@package _global_" in text else f"{group}."
-        for key in _keys(content):
+        for key, value in _nodes(content):
             if key.split(".")[0] not in {"defaults", "hydra"}:
-                keys.add(prefix + key)
+                yield prefix + key, value
         if prefix:
-            keys.add(group)
-    return frozenset(keys)
+            yield group, content
 
 
 @cache
 def shipped_targets() -> frozenset[str]:
     """Everything that the shipped configs instantiate."""
     targets = set()
-    for file in CONF.rglob("*.yaml"):
+    for file in _files(CONF):
         content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
         targets |= {value for key, value in _leaves(content) if key.rsplit(".", 1)[-1] == "_target_"}
     return frozenset(targets)
 
 
 def register_resolvers() -> None:
-    """Make the names of run directories available to conf/train.yaml."""
-    OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True)
-    OmegaConf.register_new_resolver("job_name", _sweep_job_name, replace=True)
+    """Make the name of a single run's directory available to conf/train.yaml."""
+    # The same name however often it is asked for.
+    OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True, use_cache=True)
 
 
 def _run_directory(resume: str | None, name: str, overrides: ListConfig) -> str:
     if resume is not None:
         return resume
-    parent = Path("outputs") / name
-    taken = [int(found[1]) for path in parent.glob("*") if (found := re.match(r"(\d+)_", path.name))]
-    return str(parent / _job_name(max(taken, default=-1) + 1, overrides))
+    # The study itself is what the folder is named after.
+    common = ("+experiment=", "+sweep=", "logger=", "name=")
+    return str(new_directory(Path("outputs") / name, [o for o in overrides if not o.startswith(common)]))
 
 
-def _sweep_job_name(number: int | str, overrides: ListConfig) -> str:
-    # What stands on the command line as it is was not swept over: it is the same for all jobs.
-    return _job_name(number, [override for override in overrides if override not in sys.argv])
+def new_directory(parent: Path, overrides: Sequence[str]) -> Path:
+    """Make the next numbered directory; runs that ask at the same moment get different numbers."""
+    parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(parent.parent / ".lock"):
+        taken = [int(found[1]) for path in parent.glob("*") if (found := re.match(r"(\d+)_", path.name))]
+        directory = parent / job_name(max(taken, default=-1) + 1, overrides)
+        directory.mkdir()
+    return directory
 
 
-def _job_name(number: int | str, overrides: Sequence[str]) -> str:
-    """``003_adam_lr-0.01_seed-0``: the job's number and what differs from the study's defaults."""
+def job_name(number: int, overrides: Sequence[str]) -> str:
+    """``003_adam_lr-0.01_seed-0``: the job's number and what differs from others."""
     words = []
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        if key in {"experiment", "sweep", "resume", "logger", "name"} or "/" in value or "\\" in value:
+        if "/" in value or "\\" in value:
             continue
         words.append(value if key in groups() else f"{key.rsplit('.', 1)[-1]}-{value.strip('{}[]')}")
     if not any(word.startswith("seed-") for word in words):
         words.append("seed-0")
     name = "_".join(re.sub(r"[^A-Za-z0-9._-]+", "-", word).strip("-") for word in words)
-    return f"{int(number):03d}_{name}"[:120]
+    return f"{number:03d}_{name}"[:120]
+
+
+def _files(folder: Path) -> list[Path]:
+    """All configs of experiments in a folder; those below hydra/ are Hydra's own."""
+    return [file for file in sorted(folder.rglob("*.yaml")) if file.relative_to(folder).parts[0] != "hydra"]
 
 
 def _check_choice(cfg: DictConfig, key: str, allowed: list[str]) -> None:
@@ -256,11 +280,11 @@ def _nearest(key: str, known: Mapping[str, Any] | frozenset[str]) -> str:
     return f"; nearest: {', '.join(near)}" if near else ""
 
 
-def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+def _nodes(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(node, dict):
         for key, value in node.items():
-            yield f"{prefix}{key}"
-            yield from _keys(value, f"{prefix}{key}.")
+            yield f"{prefix}{key}", value
+            yield from _nodes(value, f"{prefix}{key}.")
 
 
 def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

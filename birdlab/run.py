@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 import yaml
+from filelock import FileLock, Timeout
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from birdlab import __version__
@@ -62,7 +64,9 @@ class Run:
             BirdlabError: if something is there already; nothing is ever overwritten.
         """
         # A run that failed before it began leaves nothing but the note that says so.
-        if directory.is_dir() and any(path.name != "provenance.json" for path in directory.iterdir()):
+        if directory.is_dir() and any(
+            path.name not in ("provenance.json", ".lock") for path in directory.iterdir()
+        ):
             raise BirdlabError(
                 f"{directory} is occupied. Go on with that run by resume={directory}, or choose another "
                 "folder by hydra.run.dir=FOLDER."
@@ -85,6 +89,29 @@ class Run:
                 f"{directory} is no run directory: it has no config.yaml.{_runs_near(directory)}"
             )
         return run
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has been trained and tested to the end."""
+        return self.read_json("provenance.json").get("status") == "finished"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training in the directory meanwhile.
+
+        Raises:
+            BirdlabError: if one does.
+        """
+        if getattr(rank_zero_only, "rank", 0) != 0:
+            yield  # the first process of the same training holds it
+            return
+        try:
+            with FileLock(self.directory / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise BirdlabError(
+                f"{self.directory} is being trained by another process. Let it finish, or end it first."
+            ) from None
 
     def config(self, *, trust: bool = False) -> DictConfig:
         """The run's resolved config; a foreign one is read as plain values and checked.

@@ -1,25 +1,25 @@
 """``python -m birdlab.train +experiment=focal_tversky``: compose, check, build, fit, test, write."""
 
-import logging
 import sys
-import warnings
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
+from lightning import Callback
 from lightning.fabric import Fabric
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from birdlab import config, precision
-from birdlab.allocator import keep_freed_memory
 from birdlab.build import build_data, build_task, build_trainer, close_loggers
 from birdlab.data.segmentation import SegmentationData
 from birdlab.errors import BirdlabError, command
 from birdlab.evaluate import Evaluation, evaluate
+from birdlab.process import set_up_process
 from birdlab.run import Run
 from birdlab.tasks import Task
 
@@ -27,8 +27,13 @@ RESUMABLE = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "tra
 """What may stand beside ``resume=DIR``; everything else comes from that run's config."""
 
 
-def train(cfg: DictConfig, run: Run) -> Evaluation:
+def train(cfg: DictConfig, run: Run, callbacks: Sequence[Callback] = ()) -> Evaluation:
     """Train the composed config in its run directory, going on from the last checkpoint if there is one.
+
+    Args:
+        cfg: the composed config.
+        run: where everything is written.
+        callbacks: beside the config's.
 
     Returns:
         The test scores, as in ``metrics.json``.
@@ -45,7 +50,7 @@ def train(cfg: DictConfig, run: Run) -> Evaluation:
         settle_speed(cfg, task, data)
         run.write_config(cfg)
         run.write_json("splits.json", data.split_ids())
-        task, trainer = build_task(cfg, pretrained=not resumed), build_trainer(cfg, run)
+        task, trainer = build_task(cfg, pretrained=not resumed), build_trainer(cfg, run, callbacks)
         run.note(
             data_hash=data.manifest_hash(),
             precision=cfg.trainer.precision,
@@ -90,7 +95,8 @@ def _job(cfg: DictConfig) -> float:
         else:
             run = Run.open(directory)
             cfg = resumed_config(run, HydraConfig.get().overrides.task, trust=cfg.trust)
-        scores = train(cfg, run)
+        with run.held():
+            scores = train(cfg, run)
     except BirdlabError as error:
         # Hydra prints this kind without a traceback, and goes on with the other jobs of a sweep.
         raise CompactHydraException(f"birdlab: {error}") from error
@@ -123,19 +129,18 @@ def resumed_config(run: Run, overrides: list[str], *, trust: bool) -> DictConfig
 
 def main() -> None:
     """Run Hydra on the command line, once the mistakes it would only half explain are ruled out."""
-    # Lightning's remarks on devices and tips; its warnings stay.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    set_up_process()
     config.register_resolvers()
-    keep_freed_memory()
     words = sys.argv[1:]
+    if any(word.startswith("sweep.resume=") for word in words):
+        sys.argv.append("--multirun")
     options = dict(pairwise(words))
     own = options.get("--config-dir", options.get("-cd"))
     with command():
         config.check_overrides(words, Path(own) if own else None)
         for word in words:
             if word.startswith("resume="):
-                Run.open(Path(word.removeprefix("resume=")))
+                Run.open(Path(word.removeprefix("resume=").strip("\"'")))
     _job()
 
 

@@ -45,6 +45,24 @@ def tiny_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_study(tiny_pairs: Path) -> tuple[str, ...]:
+    """Words for birdlab.train that make a training of two epochs, in less time than it takes to start."""
+    return (
+        "+experiment=focal_tversky",
+        "data=birdsounds_denoising",
+        f"data.root={tiny_pairs}",
+        "data.image_size=[16,16]",
+        "model.widths=[4,8]",
+        "loader.batch_size=4",
+        "trainer=cpu",
+        "trainer.max_epochs=2",
+        "trainer.precision=32-true",
+        "memory_format=contiguous",
+        "logger=csv",
+    )
+
+
+@pytest.fixture(scope="session")
 def offline_wandb() -> ModuleType:
     """The module tests/offline_wandb.py, which reads what an offline W&B run holds."""
     spec = importlib.util.spec_from_file_location(

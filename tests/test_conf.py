@@ -1,11 +1,16 @@
 """Every file in conf/ composes into a config that passes all checks."""
 
+from functools import cache
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from birdlab import config
+from birdlab.sweep import plan
 from birdlab.tasks.segmentation import foreground_logits
 
 MANDATORY = {
@@ -16,9 +21,11 @@ MANDATORY = {
 CHOICES = sorted(
     (file.parent.name, file.stem)
     for file in config.CONF.glob("*/*.yaml")
-    if not file.stem.startswith("_") and file.parent.name not in {"experiment", "sweep"}
+    if not file.stem.startswith("_") and file.parent.name not in {"experiment", "sweep", "hydra"}
 )
 STUDIES = sorted(file.stem for file in (config.CONF / "experiment").glob("*.yaml"))
+SWEEPS = {"pretrained_vs_scratch": ["+experiment=resnet34_bce"]}
+"""Sweeps over what the default network doesn't have, with a study whose network has it."""
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda name: name)
@@ -31,6 +38,52 @@ def test_each_study_composes_with_any_data_set(study: str) -> None:
     for data, settings in MANDATORY.items():
         cfg = config.compose([f"+experiment={study}", f"data={data}", *settings])
         assert cfg.name == study
+
+
+composed = cache(config.compose)
+
+
+def jobs_of(name: str, *typed: str) -> list[tuple[str, ...]]:
+    sweeper = yaml.safe_load((config.CONF / "sweep" / f"{name}.yaml").read_text())["hydra"]["sweeper"]
+    words = [f"+sweep={name}", *typed]
+    planned = plan(Path("sweep"), sweeper["params"], sweeper.get("together", {}), words)
+    return [job.overrides for job in planned.jobs]
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in (config.CONF / "sweep").glob("*.yaml")))
+def test_each_job_of_each_sweep_composes_and_has_three_seeds(name: str) -> None:
+    study = SWEEPS.get(name, ["+experiment=focal_tversky"])
+    jobs = jobs_of(name, *study)
+    seeds = [[word for word in job if word.startswith("seed=")] for job in jobs]
+    assert {word for (word,) in seeds} == {"seed=0", "seed=1", "seed=2"}
+    assert len(set(jobs)) == len(jobs) >= 3
+    first_seed = jobs_of(name, *study, "seed=0")
+    assert 3 * len(first_seed) == len(jobs)
+    for job in first_seed:  # the seed changes nothing of how a job is composed
+        composed(job)
+
+
+def test_the_optimizer_grid_is_what_the_paper_says() -> None:
+    cells = [
+        composed(job).optimizer for job in jobs_of("optimizer_grid", "+experiment=focal_tversky", "seed=0")
+    ]
+    kinds = {cell._target_.rpartition(".")[2] for cell in cells}
+    assert kinds == {"Adam", "AdamW", "RMSprop", "Adagrad", "SGD"}
+    assert {(cell._target_, cell.lr) for cell in cells} == {
+        (f"torch.optim.{kind}", rate) for kind in kinds for rate in (0.01, 0.0001)
+    }
+    assert {cell.weight_decay for cell in cells if cell._target_ == "torch.optim.AdamW"} == {1e-4}
+    assert all(cell.momentum > 0 for cell in cells if "momentum" in cell)
+
+
+def test_cross_entropy_is_swept_over_with_the_two_logits_that_make_it_another_loss() -> None:
+    logits = {
+        job[0]: composed(job).model.out_channels
+        for job in jobs_of("losses", "+experiment=focal_tversky", "seed=0")
+    }
+    assert logits.pop("loss=cross_entropy") == 2
+    assert set(logits.values()) == {1}
+    assert len(logits) == 8
 
 
 def test_focal_tversky_is_what_the_paper_says() -> None:

@@ -1,5 +1,7 @@
 """Mistakes in settings are found before any time is spent, and the way out is named."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import yaml
 from omegaconf import OmegaConf
@@ -27,6 +29,9 @@ from birdlab.run import Run
         (["monitor.mode=best"], r"monitor.mode=best, but it must be one of min, max"),
         (["loader.batch_size=0"], r"loader.batch_size=0"),
         (["memory_format=fast"], r"memory_format=fast"),
+        (["optimizer.lr="], r"optimizer.lr= gives no value.*optimizer.lr=null"),
+        (["optimizer.lr=[]"], r"optimizer.lr=\[\]: this is an empty list"),
+        (["seed=-1"], r"seed=-1, but it must be a whole number, at least 0"),
     ],
 )
 def test_mistakes_are_named_with_the_way_out(overrides: list[str], said: str) -> None:
@@ -52,13 +57,13 @@ def test_monitor_must_be_logged_and_its_better_end_right() -> None:
     ("overrides", "name"),
     [
         (["optimizer=adam", "optimizer.lr=0.01", "seed=0"], "003_adam_lr-0.01_seed-0"),
-        (["+experiment=focal_tversky", "data.root=/my/birds (1)"], "003_seed-0"),
+        (["data.root=/my/birds (1)"], "003_seed-0"),
         (["data.size={train:4,val:2}", "seed=7"], "003_size-train-4-val-2_seed-7"),
         ([f"+data.key{i}=value" for i in range(40)], None),
     ],
 )
 def test_job_names_say_what_differs_in_safe_characters(overrides: list[str], name: str | None) -> None:
-    made = config._job_name(3, overrides)
+    made = config.job_name(3, overrides)
     assert len(made) <= 120
     assert all(letter.isalnum() or letter in "._-" for letter in made)
     assert name is None or made == name
@@ -66,16 +71,27 @@ def test_job_names_say_what_differs_in_safe_characters(overrides: list[str], nam
 
 def test_jobs_whose_long_names_begin_alike_are_told_apart_by_their_number() -> None:
     overrides = [f"+data.key{i}=value" for i in range(40)]
-    assert config._job_name(1, overrides) != config._job_name(2, overrides)
+    assert config.job_name(1, overrides) != config.job_name(2, overrides)
 
 
 def test_single_runs_are_numbered_on(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     first = config._run_directory(None, "study", ["seed=1"])
     assert first == "outputs/study/000_seed-1"
-    (tmp_path / first).mkdir(parents=True)
-    assert config._run_directory(None, "study", ["seed=2"]) == "outputs/study/001_seed-2"
+    assert config._run_directory(None, "study", ["+experiment=study", "seed=2"]) == "outputs/study/001_seed-2"
     assert config._run_directory(first, "study", []) == first
+
+
+def test_an_empty_list_may_be_what_a_key_wants() -> None:
+    assert config.compose(["augment=paper001", "augment.transforms=[]"]).augment.transforms == []
+
+
+def test_runs_that_begin_at_once_get_numbers_of_their_own(tmp_path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(
+            pool.map(lambda seed: config.new_directory(tmp_path / "study", [f"seed={seed}"]), range(32))
+        )
+    assert sorted(int(directory.name[:3]) for directory in made) == list(range(32))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ def test_a_wheel_carries_its_configs(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("birdlab-*.whl")
     installed = tmp_path / "installed"
     zipfile.ZipFile(wheel).extractall(installed)
+    assert (installed / "hydra_plugins/birdlab/sweeper.py").is_file()
     shipped = {path.relative_to(ROOT / "conf") for path in (ROOT / "conf").rglob("*.yaml")}
     assert {path.relative_to(installed / "birdlab/conf") for path in installed.rglob("*.yaml")} == shipped
 
@@ -48,7 +49,7 @@ def test_every_verb_says_what_it_does(tmp_path: Path) -> None:
         text=True,
         check=True,
     ).stdout
-    for verb in ("train", "evaluate", "preview"):
+    for verb in ("train", "evaluate", "preview", "tune"):
         assert verb in help_text
     unknown = subprocess.run(
         [sys.executable, "-c", "from birdlab.cli import main; main()", "trian"],

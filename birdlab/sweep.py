@@ -1,0 +1,229 @@
+"""A sweep: a grid of jobs that its directory knows, so that one that was cut short can be finished.
+
+Each job is a single run with a directory of its own below the sweep's, and ``sweep.json`` lists them all.
+How a job went is read from its run directory, whichever process, machine or launcher ran it.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException
+
+from birdlab import config
+from birdlab.errors import BirdlabError
+from birdlab.files import write_json
+from birdlab.run import Run
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep.
+
+    Attributes:
+        name: of its directory.
+        overrides: what it would be given on the command line as a run of its own.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A directory with ``sweep.json`` and one run directory for each job that has begun."""
+
+    directory: Path
+    jobs: tuple[Job, ...]
+
+    @property
+    def file(self) -> Path:
+        return self.directory / "sweep.json"
+
+    @classmethod
+    def open(cls, directory: Path) -> "Sweep":
+        """A sweep that exists; its file may come from elsewhere, so nothing in it is taken on trust.
+
+        Raises:
+            BirdlabError: if the folder is absent or no sweep's, or its file is damaged or made to do harm.
+        """
+        sweep = cls(directory.resolve(), ())
+        if not sweep.file.is_file():
+            what = "it has no sweep.json" if directory.is_dir() else "there is no such folder"
+            hint = ""
+            if (directory / "config.yaml").is_file():
+                hint = f" It is a single run: go on with it by resume={directory}."
+            raise BirdlabError(f"sweep.resume={directory}: this is no sweep, {what}.{hint}")
+        try:
+            listed = json.loads(sweep.file.read_text(encoding="utf-8"))["jobs"]
+            jobs = tuple(Job(str(job["name"]), tuple(map(str, job["overrides"]))) for job in listed)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BirdlabError(f"{sweep.file} is damaged: {error!r}.") from error
+        for job in jobs:
+            if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", job.name):
+                raise BirdlabError(f"{sweep.file}: {job.name!r} is no name of a run's directory.")
+            if any(re.match(r"[+~]*(hydra|-)", word) for word in job.overrides):
+                raise BirdlabError(
+                    f"{sweep.file}: the job {job.name} changes how Hydra works, which no job does."
+                )
+        return cls(sweep.directory, jobs)
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Write ``sweep.json`` and keep the directory for this sweep meanwhile.
+
+        Raises:
+            BirdlabError: if there is something in the directory already.
+        """
+        if self.directory.exists() and any(path.name != ".lock" for path in self.directory.iterdir()):
+            way_out = "choose another folder by hydra.sweep.dir=FOLDER."
+            if self.file.is_file():
+                way_out = f"Finish the sweep in it by sweep.resume={self.directory}, or {way_out}"
+            raise BirdlabError(f"{self.directory} is occupied. {way_out[0].upper()}{way_out[1:]}")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with self.held():
+            if self.file.is_file():
+                raise BirdlabError(f"{self.directory} has just been taken by another sweep.")
+            write_json(self.file, {"schema": SCHEMA, "jobs": [asdict(job) for job in self.jobs]})
+            yield
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from running the same sweep meanwhile.
+
+        Raises:
+            BirdlabError: if one does.
+        """
+        try:
+            with FileLock(self.directory / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise BirdlabError(
+                f"{self.directory}: another process is running this sweep. Let it finish, or end it first."
+            ) from None
+
+    def run(self, job: Job) -> Run:
+        """The job's run directory, which may be absent."""
+        return Run(self.directory / job.name)
+
+    def pending(self) -> list[Job]:
+        """The jobs that are not finished, in order."""
+        return [job for job in self.jobs if not self.run(job).finished]
+
+    def words(self, job: Job, *, trust: bool) -> list[str]:
+        """What an unfinished job is to be run with: as listed, or going on where it was cut short."""
+        return going_on(self.run(job), trust=trust) or list(job.overrides)
+
+    def reason(self, job: Job) -> str:
+        """In a line, why a job is not finished."""
+        noted = self.run(job).read_json("provenance.json")
+        if noted.get("error"):
+            return str(noted["error"]).splitlines()[0].removeprefix("birdlab.errors.BirdlabError: ")
+        return {None: "never began", "running": "was killed"}.get(
+            noted.get("status"), str(noted.get("status"))
+        )
+
+    def check_finished(self) -> None:
+        """Every job is.
+
+        Raises:
+            BirdlabError: with a line for each that is not.
+        """
+        pending = self.pending()
+        if pending:
+            lines = "".join(f"\n  {job.name}: {self.reason(job)}" for job in pending)
+            raise BirdlabError(
+                f"{len(pending)} of the sweep's {len(self.jobs)} runs did not finish:{lines}\n"
+                f"Once mended, the others stay as they are: sweep.resume={self.directory}"
+            )
+
+
+def going_on(run: Run, *, trust: bool) -> list[str]:
+    """The words that go on with a run, empty if it has not begun."""
+    if not run.config_file.is_file():
+        return []
+    return [f"resume={quoted(str(run.directory))}", *(["trust=true"] if trust else [])]
+
+
+def plan(
+    directory: Path,
+    params: Mapping[str, Any],
+    together: Mapping[str, Sequence[str]],
+    typed: Sequence[str],
+    loader: ConfigLoader | None = None,
+) -> Sweep:
+    """The sweep over every combination of values, not written yet.
+
+    Args:
+        directory: of the sweep.
+        params: a sweep config's values by key; a key that is typed as well has only the typed values.
+        together: what is added to the jobs that have a certain word; a key that they have already is left.
+        typed: words of the command line.
+        loader: knows the choices of a group, for ``model=glob(*)``.
+
+    Raises:
+        BirdlabError: for a key without any value, or words that Hydra's grammar rejects.
+    """
+    words = [*(f"{key}={'null' if value is None else value}" for key, value in params.items()), *typed]
+    overrides = parsed(words, loader)
+    for override in overrides:
+        if override.is_discrete_sweep() and not list(override.sweep_string_iterator()):
+            raise BirdlabError(f"{override.input_line}: this is an empty list, so the sweep has no jobs.")
+        if override.is_interval_sweep():
+            raise BirdlabError(
+                f"{override.input_line}: a grid can't try all of an interval; birdlab.tune can."
+            )
+    (grid,) = BasicSweeper.split_arguments(overrides, None)
+    jobs = [_with(job, together) for job in grid]
+    varying = {word for job in jobs for word in job} - set[str].intersection(*map(set, jobs))
+    return Sweep(
+        directory.resolve(),
+        tuple(
+            Job(
+                config.job_name(number, [word for word in job if word in varying or _key(word) == "seed"]),
+                tuple(job),
+            )
+            for number, job in enumerate(jobs)
+        ),
+    )
+
+
+def parsed(words: Sequence[str], loader: ConfigLoader | None = None) -> list[Override]:
+    """Words of the command line, by Hydra's grammar.
+
+    Raises:
+        BirdlabError: if it rejects one.
+    """
+    parser, overrides = OverridesParser.create(loader), []
+    for word in words:
+        try:
+            overrides.append(parser.parse_override(word))
+        except HydraException as error:
+            raise BirdlabError(f"{word}: this can't be read ({str(error).splitlines()[0]}).") from error
+    return overrides
+
+
+def quoted(text: str) -> str:
+    """A value as Hydra's grammar takes it, quoted where it must be."""
+    return text if re.fullmatch(r"[A-Za-z0-9_./-]+", text) else QuotedString(text, Quote.double).with_quotes()
+
+
+def _with(job: list[str], together: Mapping[str, Sequence[str]]) -> list[str]:
+    keys = {_key(word) for word in job}
+    added = [word for given, more in together.items() if given in job for word in more]
+    return [*job, *(word for word in added if _key(word) not in keys)]
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+")

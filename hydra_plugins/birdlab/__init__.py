@@ -1,0 +1,1 @@
+"""What birdlab adds to Hydra, where Hydra looks for it: a sweeper and launchers."""
