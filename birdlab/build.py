@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from birdlab.callbacks.finite import FiniteLoss
+from birdlab.callbacks.throughput import Throughput
 from birdlab.checkpoint_io import CheckpointFiles
 from birdlab.data.segmentation import SegmentationData
 from birdlab.errors import BirdlabError
@@ -60,7 +61,7 @@ def build_trainer(
     cfg: DictConfig, run: Run, more_callbacks: Sequence[Callback] = (), **overrides: Any
 ) -> Trainer:
     """Lightning's Trainer with the config's callbacks and loggers, writing below the run directory."""
-    callbacks = [FiniteLoss(), *more_callbacks]
+    callbacks = [FiniteLoss(), Throughput(), *more_callbacks]
     for callback in cfg.callbacks.values():
         # Configs don't say where the run directory is, so that it can be moved.
         below = {"dirpath": str(run.checkpoints)} if "dirpath" in callback else {}

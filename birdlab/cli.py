@@ -7,6 +7,8 @@ VERBS = {
     "train": "train, test and write a run directory: birdlab train +experiment=focal_tversky",
     "evaluate": "score a finished run on any split or data set: birdlab evaluate RUN",
     "tune": "search good settings: birdlab tune +experiment=focal_tversky loss=bce,dice",
+    "report": "compare runs: tables, figures and one HTML page: birdlab report DIR...",
+    "dashboard": "lay out the W&B workspace and report of a sweep: birdlab dashboard --group NAME",
     "preview": "draw what a network will be fed: birdlab preview +experiment=focal_tversky",
 }
 

@@ -20,6 +20,7 @@ from birdlab.data.segmentation import SegmentationData
 from birdlab.errors import BirdlabError, command
 from birdlab.evaluate import Evaluation, evaluate
 from birdlab.process import set_up_process
+from birdlab.files import write_csv
 from birdlab.run import Run
 from birdlab.tasks import Task
 
@@ -66,6 +67,7 @@ def train(cfg: DictConfig, run: Run, callbacks: Sequence[Callback] = ()) -> Eval
             task.load_weights(best["state_dict"], str(run.best))
             scores = evaluate(task, data, trainer)
             run.write_metrics(best_epoch=int(best["epoch"]), **scores.as_dict())
+            write_csv(run.scores, scores.samples)
             status = "success"
         finally:
             close_loggers(trainer.loggers, status)

@@ -148,3 +148,12 @@ class SegmentationSource(Source):
             "images": resize_image(image, self.image_size),
             "masks": resize_mask(mask, self.image_size),
         }
+
+    def facts(self, sample: Sample) -> dict[str, float]:
+        """What else is known of a sample that may explain its score, by name; the report's error analysis.
+
+        Returns:
+            ``duration_s`` where all samples have one length, and ``snr_db``, that of the loudest event, where
+            the truth says it and there is an event.
+        """
+        return {} if self.window_s is None else {"duration_s": self.window_s}

@@ -1,0 +1,1 @@
+"""Reports from run directories: reading them, tables, figures and one HTML page."""

@@ -1,0 +1,155 @@
+"""Which condition is the best, and whether the runs support saying so."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from birdlab.reporting.conditions import Condition
+from birdlab.reporting.read import RunRecord
+from birdlab.statistics import Comparison, compare, holm
+
+LEVEL = 0.05
+"""Of significance, after correction."""
+LOWER_IS_BETTER = frozenset({"loss", "over_segmentation", "under_segmentation", "false_positive_area"})
+_COUNTS = ("true_positive", "false_negative", "false_positive", "true_negative")
+
+Key = tuple[str, ...]
+"""Of a sample: its id, its recording, and of its truth as much as the table tells. Another data set may have
+the same ids."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A condition beside the best one.
+
+    Attributes:
+        condition: the rival.
+        comparison: of the best with it; None without scores of common samples.
+        p: corrected for the number of rivals; NaN where nothing can be said.
+    """
+
+    condition: Condition
+    comparison: Comparison | None
+    p: float
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The conditions by one score.
+
+    Attributes:
+        score: its name.
+        best: of the best mean.
+        rivals: all others that have the score, better ones first.
+    """
+
+    score: str
+    best: Condition
+    rivals: tuple[Rival, ...]
+
+    @property
+    def supported(self) -> bool:
+        """Whether the best is better than every rival, beyond seeds and recordings."""
+        return bool(self.rivals) and all(rival.p < LEVEL for rival in self.rivals)
+
+    def verdict(self, heading: str) -> str:
+        """A sentence on it."""
+        if not self.rivals:
+            return f"There is nothing to compare {heading} with: all runs are of one condition."
+        name, runner_up = self.best.label, self.rivals[0]
+        if self.supported:
+            gap = runner_up.comparison
+            assert gap is not None
+            low, high = sorted((abs(gap.low), abs(gap.high)))
+            return (
+                f"{name} has the best {heading}, better than every other condition: the next, "
+                f"{runner_up.condition.label}, is {abs(gap.difference):.3f} away "
+                f"(95 % interval {low:.3f} to {high:.3f})."
+            )
+        unknown = [rival for rival in self.rivals if np.isnan(rival.p)]
+        if unknown:
+            alone = "there is one seed or one recording"
+            why = "there are no scores of the same samples" if unknown[0].comparison is None else alone
+            return (
+                f"{name} has the best mean {heading}; whether it would have with other seeds and recordings "
+                f"can't be told: {why}."
+            )
+        near = sum(rival.p >= LEVEL for rival in self.rivals)
+        return (
+            f"{name} has the best mean {heading}, but {near} of {len(self.rivals)} other conditions "
+            "can't be told from it."
+        )
+
+
+def rank(conditions: Sequence[Condition], score: str) -> Ranking | None:
+    """The conditions by the mean of a score; None if none has it."""
+    sign = -1 if score in LOWER_IS_BETTER else 1
+    scored = sorted(
+        (condition for condition in conditions if condition.values(score)),
+        key=lambda condition: sign * float(np.mean(condition.values(score))),
+        reverse=True,
+    )
+    if not scored:
+        return None
+    best, *others = scored
+    comparisons = [_compared(best, other, score) for other in others]
+    # What can't be tested is no test, and a test not made needs no correction.
+    raw = [1.0 if one is None else one.p for one in comparisons]
+    tested = [index for index, p in enumerate(raw) if not np.isnan(p) and comparisons[index] is not None]
+    corrected = dict(zip(tested, holm([raw[index] for index in tested]), strict=True))
+    return Ranking(
+        score,
+        best,
+        tuple(
+            Rival(other, comparison, corrected.get(index, float("nan")))
+            for index, (other, comparison) in enumerate(zip(others, comparisons, strict=True))
+        ),
+    )
+
+
+def sample_scores(record: RunRecord, score: str) -> dict[Key, float]:
+    """A score of each test sample, whose mean is that of the run; empty where the run keeps none."""
+    rows = record.samples
+    if not rows:
+        return {}
+    try:
+        if score in rows[0]:
+            return {_key(row): float(row[score]) for row in rows if row[score]}
+        if score in {"accuracy", "balanced_accuracy"} and {"label", "predicted"} <= rows[0].keys():
+            return _hits(rows, balanced=score == "balanced_accuracy")
+    except (ValueError, KeyError):
+        pass
+    return {}
+
+
+def _compared(one: Condition, other: Condition, score: str) -> Comparison | None:
+    """On the samples that all runs of both have; None if there are none."""
+    scores = [
+        [found for run in condition.runs if (found := sample_scores(run, score))]
+        for condition in (one, other)
+    ]
+    if not all(scores):
+        return None
+    common = sorted(set.intersection(*(set(run) for runs in scores for run in runs)))
+    if not common:
+        return None
+    first, second = ([[run[key] for key in common] for run in runs] for runs in scores)
+    return compare(first, second, [group for _, group, *_ in common])
+
+
+def _hits(rows: Sequence[Mapping[str, str]], *, balanced: bool) -> dict[Key, float]:
+    counts = Counter(row["label"] for row in rows)
+    # Balanced accuracy is the mean over classes: with these weights it is one over samples, too.
+    weights = {label: len(rows) / (len(counts) * count) for label, count in counts.items()}
+    return {
+        _key(row): (weights[row["label"]] if balanced else 1.0) * (row["label"] == row["predicted"])
+        for row in rows
+    }
+
+
+def _key(row: Mapping[str, str]) -> Key:
+    counts = [int(row[name]) for name in _COUNTS if name in row]
+    truth = (str(counts[0] + counts[1]), str(sum(counts))) if len(counts) == len(_COUNTS) else ()
+    return (row["id"], row.get("group", row["id"]), *truth, row.get("label", ""))

@@ -1,0 +1,213 @@
+"""What differs between runs, and which runs are the same but for the seed."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from birdlab.config import CONF, groups
+from birdlab.reporting.read import RunRecord, flat
+
+REPLICATES = ("seed", "data.fold")
+"""Runs that differ in these alone are repetitions of one condition."""
+_NUISANCE = ("logger.", "callbacks.", "loader.num_workers", "loader.cache_dir", "resume", "trust", "debug")
+_ABSENT = "—"
+
+Signature = tuple[tuple[str, str], ...]
+"""What a config group builds: (key below the group, target) of everything in it."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Finished runs that are the same but for the seed.
+
+    Attributes:
+        label: what sets them apart from the others; the study's name if there are no others.
+        factors: the same by key, as it is shown.
+        runs: one or more.
+    """
+
+    label: str
+    factors: Mapping[str, str]
+    runs: tuple[RunRecord, ...]
+
+    def values(self, name: str) -> list[float]:
+        """A test score of each run that has it."""
+        return [value for run in self.runs if (value := run.score(name)) is not None]
+
+    def facts(self, name: str) -> list[float]:
+        """What a run took, e.g. ``wall_s``, of each run that says so."""
+        return [value for run in self.runs if (value := run.cost(name)) is not None]
+
+
+def conditions(records: Sequence[RunRecord]) -> list[Condition]:
+    """The finished runs, grouped; in the order in which conditions first occur."""
+    columns = factors([record for record in records if record.config])
+    with_config = iter(zip(*columns.values(), strict=True)) if columns else None
+    grouped: dict[tuple[str, ...], list[RunRecord]] = {}
+    for record in records:
+        values = next(with_config, ()) if record.config and with_config is not None else ()
+        if record.status == "finished":
+            grouped.setdefault(tuple(values), []).append(record)
+    short = short_names(columns)
+    return [
+        Condition(
+            label=_label([short[key] for key in columns], values)
+            or str(runs[0].config.get("name", "all runs")),
+            factors=dict(zip(columns, values, strict=False)),
+            runs=tuple(runs),
+        )
+        for values, runs in grouped.items()
+    ]
+
+
+def overridden(records: Sequence[RunRecord]) -> list[str]:
+    """Every config key in which the runs differ, but for where they log and load."""
+    keys = dict.fromkeys(key for record in records for key in record.config)
+    readable = [record for record in records if record.config]
+    hashes = {record.facts.get("data_hash") for record in readable} - {None}  # failed before it was known
+    one_data_set = len(hashes) == 1
+    return [
+        key
+        for key in keys
+        if not key.startswith(_NUISANCE)
+        and len(values := set(_column(readable, key))) > 1
+        # The same data in another folder, on another machine.
+        and not (one_data_set and key.startswith("data.") and all("/" in value for value in values))
+    ]
+
+
+def factors(records: Sequence[RunRecord]) -> dict[str, list[str]]:
+    """What differs, without what follows from it: by name the value in each run.
+
+    A group that builds another thing counts as one factor, by the name of the choice where that is known
+    (``optimizer``: adam, sgd); what is copied from another key, or belongs to the choice, is left out.
+    """
+    seeds = [_column(records, key) for key in REPLICATES]
+    found: dict[str, list[str]] = {}
+    differing = [key for key in overridden(records) if key not in REPLICATES]
+    for group in sorted(groups()):
+        signatures = [_signature(record.config, group) for record in records]
+        if len(set(signatures)) < 2:
+            continue
+        found[group] = [_choice(group, signature) for signature in signatures]
+        differing = [
+            key
+            for key in differing
+            if not f"{key}.".startswith(f"{group}.") or not _follows(_column(records, key), signatures)
+        ]
+    for key in sorted(differing, key=lambda key: (key.count("."), key)):
+        column = _column(records, key)
+        # Interpolations leave copies of one value under several keys.
+        if column not in [*seeds, *found.values()]:
+            found[key] = column
+    if "name" in found:  # studies: each is a choice of everything
+        names = found.pop("name")
+        found = {"name": names} | {key: col for key, col in found.items() if not _follows(col, names)}
+    return found
+
+
+def short_names(keys: Sequence[str] | Mapping[str, Any]) -> dict[str, str]:
+    """The last words of dotted keys, as many as tell them apart."""
+    names: dict[str, str] = {}
+    for key in keys:
+        words = key.split(".")
+        names[key] = next(
+            tail
+            for length in range(1, len(words) + 1)
+            if sum(f".{other}".endswith(f".{(tail := '.'.join(words[-length:]))}") for other in keys) == 1
+            or length == len(words)
+        )
+    return names
+
+
+def shown(value: Any) -> str:
+    """A config's value as a cell of a table."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def as_number(text: str) -> float | None:
+    """A finite number, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _label(names: Sequence[str], values: Sequence[str]) -> str:
+    return ", ".join(
+        value if name in groups() | {"name"} else f"{name} {value}"
+        for name, value in zip(names, values, strict=False)
+    )
+
+
+def _column(records: Sequence[RunRecord], key: str) -> list[str]:
+    return [shown(record.config[key]) if key in record.config else _ABSENT for record in records]
+
+
+def _follows(column: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Whether the one is a function of the other."""
+    return len(set(zip(other, column, strict=True))) == len(set(other))
+
+
+def _signature(config: Mapping[str, Any], group: str) -> Signature:
+    below = f"{group}."
+    found = []
+    for key, value in config.items():
+        if key.startswith(below):
+            # Lists are leaves; augmentations are lists of what is built.
+            found += [
+                (f"{key.removeprefix(below)}.{inner}".removesuffix("."), target)
+                for inner, target in _targets(value)
+            ]
+            if key.endswith("._target_"):
+                found.append((key.removeprefix(below), str(value)))
+    return tuple(sorted(found))
+
+
+def _targets(value: Any) -> list[tuple[str, str]]:
+    if not isinstance(value, list):
+        return []
+    return [
+        (f"{number}.{key}", str(target))
+        for number, item in enumerate(value)
+        if isinstance(item, dict)
+        for key, target in flat(item).items()
+        if key.rsplit(".", 1)[-1] == "_target_"
+    ]
+
+
+def _choice(group: str, signature: Signature) -> str:
+    """``adam``, ``bce_dice``: the choice of conf/ that builds the same, else the names of the classes."""
+    if not signature:
+        return "none"
+    for name, shipped in _shipped_choices(group).items():
+        if shipped == signature:
+            return name
+    return " + ".join(target.rsplit(".", 1)[-1] for _, target in signature)
+
+
+@cache
+def _shipped_choices(group: str) -> dict[str, Signature]:
+    files = sorted((CONF / group).glob("[!_]*.yaml"))
+    return {file.stem: _signature(flat({group: _composed(file)}), group) for file in files}
+
+
+def _composed(file: Path) -> dict[str, Any]:
+    """A choice with those that its defaults name, as Hydra puts them together."""
+    content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    composed: dict[str, Any] = {}
+    for entry in content.pop("defaults", []):
+        choice, _, package = str(entry).partition("@")
+        if choice == "_self_" or not (file.parent / f"{choice}.yaml").is_file():
+            continue
+        node = composed
+        for word in package.split(".") if package else []:
+            node = node.setdefault(word, {})
+        node.update(_composed(file.parent / f"{choice}.yaml"))
+    return composed | content

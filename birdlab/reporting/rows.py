@@ -1,0 +1,66 @@
+"""The rows of a report's CSV files: everything there is, unrounded."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from birdlab.reporting.comparison import Ranking
+from birdlab.reporting.conditions import Condition, overridden, shown
+from birdlab.reporting.read import RunRecord
+
+FACTS = ("wall_s", "samples_per_s", "peak_memory_gb", "parameters")
+"""What a run costs."""
+_ORIGIN = ("best_epoch", "threshold", "precision", "device", "birdlab", "commit", "dirty", "data_hash")
+
+
+def result_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """``results.csv``: every run with what sets it apart, every score, and what it took."""
+    keys = ["seed", *(key for key in overridden(records) if key != "seed")]
+    scores = dict.fromkeys(name for record in records for name in record.scores)
+    return [
+        {"run": record.name, "status": record.status, "reason": record.reason}
+        | {key: shown(record.config[key]) if key in record.config else None for key in keys}
+        | {name: record.scores.get(name) for name in scores}
+        | {"epochs": len(record.history) or None}
+        | {name: record.facts.get(name) for name in (*FACTS, *_ORIGIN)}
+        for record in records
+    ]
+
+
+def summary_rows(conditions: Sequence[Condition]) -> list[dict[str, Any]]:
+    """``summary.csv``: mean, standard deviation (of a sample) and number of runs, by condition."""
+    scores = dict.fromkeys(name for condition in conditions for run in condition.runs for name in run.scores)
+    rows = []
+    for condition in conditions:
+        row: dict[str, Any] = {"condition": condition.label, **condition.factors, "n": len(condition.runs)}
+        for name in scores:
+            row |= _moments(name, [run.scores[name] for run in condition.runs if name in run.scores])
+        for name in FACTS:
+            row |= _moments(name, condition.facts(name))
+        rows.append(row)
+    return rows
+
+
+def comparison_rows(rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
+    """``comparisons.csv``: the best against each other condition, for each score that samples have."""
+    return [
+        {
+            "score": ranking.score,
+            "best": ranking.best.label,
+            "other": rival.condition.label,
+            "difference": rival.comparison.difference if rival.comparison else None,
+            "low": rival.comparison.low if rival.comparison else None,
+            "high": rival.comparison.high if rival.comparison else None,
+            "p": rival.comparison.p if rival.comparison else None,
+            "p_holm": rival.p,
+        }
+        for ranking in rankings
+        for rival in ranking.rivals
+    ]
+
+
+def _moments(name: str, values: Sequence[float]) -> dict[str, float | None]:
+    return {
+        f"{name}_mean": statistics.fmean(values) if values else None,
+        f"{name}_sd": statistics.stdev(values) if len(values) > 1 else None,
+    }

@@ -1,0 +1,147 @@
+"""Is one method better than another, on other recordings and with other seeds, too?
+
+`compare` resamples both: recordings, the same for the two methods (they are scored on the same ones), and
+the seeds of each. The bootstrap gives the standard error of the difference, and Student's t with the degrees
+of freedom of Welch and Satterthwaite the p-value: a handful of seeds has too few resamples for percentiles,
+which would call identical methods different far too often. Resampled rows and columns count their common
+noise more than once (Owen, "The pigeonhole bootstrap", 2007), so the standard error is rather too large than
+too small.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+RESAMPLES = 4_000
+"""They give a standard error to about 1 %."""
+_BLOCK = 4_000_000
+"""Weights that are held at a time."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A difference of two means over seeds and samples.
+
+    Attributes:
+        difference: of the first method from the second.
+        low: lower end of its confidence interval.
+        high: upper end.
+        p: that of no difference, two-sided. NaN, as the interval is, where the variation from seed to seed or
+            from recording to recording is unknown: one seed of a method, or one recording.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+def compare(
+    one: ArrayLike,
+    other: ArrayLike,
+    recordings: Sequence[Hashable],
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Compare the scores of two methods on the same samples.
+
+    Args:
+        one: scores of a method, finite [seeds, samples].
+        other: of another, on the same samples in the same order; it may have another number of seeds.
+        recordings: what each sample was cut from [samples]; samples of one recording are drawn together.
+        confidence: of the interval, in 0..1.
+        resamples: of the bootstrap.
+        seed: of its draws.
+
+    Raises:
+        ValueError: if the shapes don't fit, or there is nothing to compare.
+    """
+    scores = [np.atleast_2d(np.asarray(method, dtype=np.float64)) for method in (one, other)]
+    names, group = np.unique(np.array([str(name) for name in recordings]), return_inverse=True)
+    if {method.shape[1] for method in scores} != {len(recordings)} or not scores[0].size:
+        raise ValueError(
+            f"Scores of shapes {scores[0].shape} and {scores[1].shape} don't fit {len(recordings)} samples."
+        )
+    difference = float(scores[0].mean() - scores[1].mean())
+    groups, seeds = len(names), [len(method) for method in scores]
+    if groups < 2 or min(seeds) < 2:
+        return Comparison(difference, np.nan, np.nan, np.nan)
+
+    draw = np.random.default_rng(seed)
+    by_seed = _resampled_means(scores, group, resamples, draw)
+    # Deviations of so few seeds are too small by this factor, on average.
+    resampled = [
+        means.mean(axis=1) + np.sqrt(count / (count - 1)) * _deviations(means, draw)
+        for means, count in zip(by_seed, seeds, strict=True)
+    ]
+    error = float(np.std(resampled[0] - resampled[1], ddof=1))
+    if error < 1e-12:
+        return Comparison(difference, difference, difference, 1.0 if abs(difference) < 1e-12 else 0.0)
+
+    # The parts of the variance, for the degrees of freedom alone.
+    parts = [float(np.var(by_seed[0].mean(axis=1) - by_seed[1].mean(axis=1), ddof=1))]
+    parts += [float(np.var(method.mean(axis=1), ddof=1)) / len(method) for method in scores]
+    freedom = sum(parts) ** 2 / sum(
+        part**2 / (count - 1) for part, count in zip(parts, [groups, *seeds], strict=True)
+    )
+    half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error
+    p = 2 * float(stats.t.sf(abs(difference) / error, freedom))
+    return Comparison(difference, difference - half, difference + half, p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values of several comparisons, adjusted so that any false alarm among them is as rare as said.
+
+    Holm, "A simple sequentially rejective multiple test procedure", 1979: the smallest of m is multiplied by
+    m, the next by m - 1 and so on, none falls below one before it, and none exceeds 1.
+
+    Examples:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    adjusted, largest = [1.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def _resampled_means(
+    scores: Sequence[NDArray[np.float64]],
+    group: NDArray[np.intp],
+    resamples: int,
+    draw: np.random.Generator,
+) -> list[NDArray[np.float64]]:
+    """Means over the samples of groups that are drawn with replacement, the same for all methods.
+
+    Args:
+        scores: of each method [seeds, samples].
+        group: of each sample, from 0 [samples].
+        resamples: how many.
+        draw: random numbers.
+
+    Returns:
+        For each method [resamples, seeds].
+    """
+    sizes = np.bincount(group)
+    groups = len(sizes)
+    sums = [np.stack([np.bincount(group, weights=row) for row in method], axis=1) for method in scores]
+    blocks = []
+    for begin in range(0, resamples, step := max(1, _BLOCK // groups)):
+        count = min(step, resamples - begin)
+        weights = draw.multinomial(groups, np.full(groups, 1 / groups), size=count)
+        blocks.append([(weights @ each) / (weights @ sizes)[:, None] for each in sums])
+    return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+
+
+def _deviations(means: NDArray[np.float64], draw: np.random.Generator) -> NDArray[np.float64]:
+    """How far the mean of resampled seeds is from that of all [resamples]."""
+    resamples, seeds = means.shape
+    weights = draw.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
+    deviations: NDArray[np.float64] = (weights * means).sum(axis=1) - means.mean(axis=1)
+    return deviations
