@@ -19,8 +19,8 @@ from birdlab.build import build_data, build_task, build_trainer, close_loggers
 from birdlab.data.segmentation import SegmentationData
 from birdlab.errors import BirdlabError, command
 from birdlab.evaluate import Evaluation, evaluate
-from birdlab.process import set_up_process
 from birdlab.files import write_csv
+from birdlab.process import set_up_process
 from birdlab.run import Run
 from birdlab.tasks import Task
 
