@@ -220,17 +220,18 @@ def new_directory(parent: Path, overrides: Sequence[str]) -> Path:
 
 
 def job_name(number: int, overrides: Sequence[str]) -> str:
-    """``003_adam_lr-0.01_seed-0``: the job's number and what differs from others."""
-    words = []
+    """``003_adam_lr-0.01_seed-0``: the job's number and what differs from others, at most 120 characters."""
+    words, seed = [], "seed-0"
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        if "/" in value or "\\" in value:
-            continue
-        words.append(value if key in groups() else f"{key.rsplit('.', 1)[-1]}-{value.strip('{}[]')}")
-    if not any(word.startswith("seed-") for word in words):
-        words.append("seed-0")
-    name = "_".join(re.sub(r"[^A-Za-z0-9._-]+", "-", word).strip("-") for word in words)
-    return f"{number:03d}_{name}"[:120]
+        if key == "seed":
+            seed = f"seed-{value}"
+        elif "/" not in value and "\\" not in value:
+            words.append(value if key in groups() else f"{key.rsplit('.', 1)[-1]}-{value.strip('{}[]')}")
+    start, *rest, end = (
+        re.sub(r"[^A-Za-z0-9._-]+", "-", word).strip("-") for word in (f"{number:03d}", *words, seed)
+    )
+    return "_".join([start, *rest])[: 119 - len(end)] + f"_{end}"
 
 
 def _files(folder: Path) -> list[Path]:

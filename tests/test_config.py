@@ -69,6 +69,12 @@ def test_job_names_say_what_differs_in_safe_characters(overrides: list[str], nam
     assert name is None or made == name
 
 
+def test_however_long_a_name_the_seed_stands_at_its_end() -> None:
+    overrides = ["seed=7", *(f"+data.key{i}=value" for i in range(40))]
+    assert config.job_name(3, overrides).endswith("_seed-7")
+    assert len(config.job_name(3, overrides)) == 120
+
+
 def test_jobs_whose_long_names_begin_alike_are_told_apart_by_their_number() -> None:
     overrides = [f"+data.key{i}=value" for i in range(40)]
     assert config.job_name(1, overrides) != config.job_name(2, overrides)

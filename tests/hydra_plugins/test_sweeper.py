@@ -44,10 +44,12 @@ class Fatal(BCELoss):
 """
 
 
-def start(*words: str, cwd: Path) -> subprocess.Popen[str]:
-    """A training in a process group of its own."""
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    environment |= {"BIRDLAB_CACHE": str(cwd / "cache"), "COLUMNS": "200"}
+def start(*words: str, cwd: Path, threads: str = "1") -> subprocess.Popen[str]:
+    """A training in a process group of its own; with ``threads`` empty as many as it takes by itself."""
+    environment = os.environ | {"BIRDLAB_CACHE": str(cwd / "cache"), "COLUMNS": "200"}
+    environment["OMP_NUM_THREADS"] = threads
+    if not threads:
+        del environment["OMP_NUM_THREADS"]
     environment["PYTHONPATH"] = os.pathsep.join([str(cwd), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, "-m", "birdlab.train", *words],
@@ -60,8 +62,8 @@ def start(*words: str, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
-def ended(*words: str, cwd: Path) -> tuple[int, str, str]:
-    process = start(*words, cwd=cwd)
+def ended(*words: str, cwd: Path, threads: str = "1") -> tuple[int, str, str]:
+    process = start(*words, cwd=cwd, threads=threads)
     out, err = process.communicate()
     return process.returncode, out, err
 
@@ -192,7 +194,7 @@ def test_what_happens_to_one_job_happens_to_no_other(
     own = ("--config-dir", "mine", *tiny_study, "loss=fatal", f"loss.fate={fates}")
     at_once = ("hydra.launcher.n_jobs=2",) if launcher == "joblib" else ()
     words = ("-m", *own, f"hydra/launcher={launcher}", *at_once, "hydra.sweep.dir=the sweep")
-    code, out, err = ended(*words, cwd=tmp_path)
+    code, out, err = ended(*words, cwd=tmp_path, threads="")
     assert code == 2, out + err
     fated = len(fates.split(",")) - 1
     assert f"{fated} of the sweep's {fated + 1} runs did not finish:" in err
@@ -272,9 +274,10 @@ def test_ten_runs_that_begin_at_once_share_their_data_and_nothing_else(
     runs = sorted((tmp_path / "outputs" / "focal_tversky").iterdir())
     assert [run.name[:3] for run in runs] == [f"{number:03d}" for number in range(10)]
 
-    assert len({run.name.rpartition("seed-")[2] for run in runs}) == 10
+    assert sorted(run.name.rpartition("_seed-")[2] for run in runs) == [str(seed) for seed in range(10)]
     assert len({Run(run).read_json("provenance.json")["data_hash"] for run in runs}) == 1
     assert sorted(path.name.split("-")[0] for path in (tmp_path / "cache").rglob("*-*") if path.is_dir()) == [
+        "test",
         "train",
         "val",
     ]
