@@ -130,7 +130,7 @@ def heat_map(conditions: Sequence[Condition], score: str) -> Figure | None:
             values = cells.get((rows[row], columns[column]), [])
             dark = bool(values) and (means[row, column] - low) < 0.55 * (high - low)
             spread = f"\n± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-            text = f"{np.mean(values):.3f}{spread}" if values else "no run"
+            text = f"{np.mean(values):.3f}{spread}" if values else "no result"
             color = "0.45" if not values else "white" if dark else "black"
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize=7)
         axes.set_xticks(range(len(columns)), [_shortened(text, 16) for text in columns])

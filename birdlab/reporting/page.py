@@ -49,6 +49,7 @@ def page(
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     return environment.get_template("page.html").render(
         title=title,
         subtitle=subtitle,

@@ -143,7 +143,7 @@ def read_run(directory: Path, name: str) -> RunRecord:
             AttributeError,
             yaml.YAMLError,
         ) as error:
-            said = str(error) or type(error).__name__
+            said = (str(error) or type(error).__name__).replace(f"{directory}{os.sep}", "")
             problems.append(said if file in said else f"{file} is damaged: {said}")
             return None
 

@@ -1,7 +1,7 @@
 """A table's cells, as Markdown and as LaTeX."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -29,24 +29,27 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
 
+    @property
+    def numeric(self) -> list[bool]:
+        """Which columns hold numbers, and stand to the right."""
+        return [all(_is_number(row[place]) for row in self.rows) for place in range(len(self.headings))]
+
     def markdown(self) -> str:
         """As GitHub reads it."""
-        numeric = [all(_is_number(row[i]) for row in self.rows) for i in range(len(self.headings))]
-        lines = [
-            _markdown_row(map(_markdown, self.headings)),
-            "|" + "|".join("---:" if right else "---" for right in numeric) + "|",
+        rows = [
+            [
+                f"**{escaped_markdown(cell.text)}**" if cell.bold else escaped_markdown(cell.text)
+                for cell in row
+            ]
+            for row in self.rows
         ]
-        for row in self.rows:
-            texts = (f"**{_markdown(cell.text)}**" if cell.bold else _markdown(cell.text) for cell in row)
-            lines.append(_markdown_row(texts))
-        parts = [f"**{_markdown(self.title)}**", "\n".join(lines)]
-        return "\n\n".join(parts + [_markdown(self.note)] * bool(self.note)) + "\n"
+        lines = markdown_lines(list(map(escaped_markdown, self.headings)), rows, self.numeric)
+        parts = [f"**{escaped_markdown(self.title)}**", "\n".join(lines)]
+        return "\n\n".join(parts + [escaped_markdown(self.note)] * bool(self.note)) + "\n"
 
     def latex(self) -> str:
         """A ``table`` for booktabs."""
-        columns = "".join(
-            "r" if all(_is_number(row[i]) for row in self.rows) else "l" for i in range(len(self.headings))
-        )
+        columns = "".join("r" if right else "l" for right in self.numeric)
         lines = [
             r"\begin{table}",
             r"\centering",
@@ -66,14 +69,19 @@ def _is_number(cell: Cell) -> bool:
     return not isinstance(cell.value, str) or cell.text == "—"
 
 
-def _markdown_row(texts: Iterable[str]) -> str:
-    return "| " + " | ".join(texts) + " |"
+def markdown_lines(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]
+) -> list[str]:
+    """The lines of a table of escaped text, numbers to the right."""
+    head = [headings, ["---:" if right else "---" for right in numeric]]
+    return [f"| {' | '.join(cells)} |" for cells in [*head, *rows]]
 
 
-def _markdown(text: str) -> str:
-    """Untrusted text that must neither end a cell nor become HTML, a link or emphasis."""
+def escaped_markdown(text: str) -> str:
+    """Untrusted text on one line that can neither end a cell nor become HTML, a link or emphasis."""
     one_line = " ".join(text.split())
-    return re.sub(r"([\\`*_\[\]|<>#])", r"\\\1", one_line).replace("\\_", "_")
+    # Between letters an underscore is one.
+    return re.sub(r"[\\`*\[\]|<>#$~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\\g<0>", one_line)
 
 
 _LATEX = {

@@ -188,7 +188,7 @@ def run_table(records: Sequence[RunRecord]) -> Table:
         *(COSTS[name][0] for name in costs),
         "commit",
     )
-    return Table("Runs", headings, tuple(rows), "A commit with * had changes that were not committed.")
+    return Table("Each run", headings, tuple(rows), "A commit with * had changes that were not committed.")
 
 
 def mean_cell(values: Sequence[float], *, digits: int = 3, bold: bool = False) -> Cell:

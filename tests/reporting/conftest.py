@@ -76,13 +76,13 @@ def make_run(
     if status != "finished":
         return folder
     rows = []
-    for number, value in enumerate(iou):
-        true, hit = 400, round(400 * float(value))
+    for number, value in enumerate(iou.tolist()):
+        true, hit = 400, round(400 * value)
         counts = {
             "true_positive": hit,
             "false_positive": 50,
             "false_negative": true - hit,
-            "true_negative": 9550 - 0 * number,
+            "true_negative": 9550,
         }
         rows.append(
             {"id": f"test_{number:05d}", "group": f"XC{number // 2}", "iou": value, "dice": value} | counts
@@ -109,7 +109,8 @@ def _write_pictures(folder: Path, quality: float, draw: np.random.Generator) -> 
     images, truths, probabilities = [], [], []
     for number in range(3):
         truth = np.abs(frequency - 30 - 12 * np.sin(time / 12 + number)) < 3
-        image = np.clip(40 + 130 * truth + draw.normal(0, 15, truth.shape), 0, 255).astype(np.uint8)
+        noise = np.random.default_rng(number).normal(0, 15, truth.shape)
+        image = np.clip(40 + 130 * truth + noise, 0, 255).astype(np.uint8)
         wrong = draw.random(truth.shape) > quality + 0.4
         images.append(image)
         truths.append(truth.astype(np.uint8))

@@ -1,0 +1,113 @@
+"""Which condition is the best, and when that may be said."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from birdlab.reporting.comparison import rank, sample_scores
+from birdlab.reporting.conditions import Condition
+from birdlab.reporting.read import RunRecord
+
+DRAW = np.random.default_rng(0)
+HARD = DRAW.normal(0, 0.1, 50)
+
+
+def run(quality: float, *, pixels: int = 100, samples: int = 50) -> RunRecord:
+    iou = quality + DRAW.normal(0, 0.005) + HARD[:samples] + DRAW.normal(0, 0.02, samples)
+    counts = {
+        "true_positive": "40",
+        "false_negative": "10",
+        "false_positive": "5",
+        "true_negative": str(pixels),
+    }
+    rows = [
+        {"id": f"s{number}", "group": f"XC{number // 2}", "iou": str(value)} | counts
+        for number, value in enumerate(iou)
+    ]
+    scores = {"test_tuned/iou": float(iou.mean()), "test/loss": 1 - quality}
+    return RunRecord(Path("r"), "r", "finished", scores=scores, samples=rows)
+
+
+def condition(label: str, runs: Sequence[RunRecord]) -> Condition:
+    return Condition(label, {}, tuple(runs))
+
+
+def seeds(label: str, quality: float, count: int = 3) -> Condition:
+    return condition(label, [run(quality) for _ in range(count)])
+
+
+def test_the_best_is_supported_if_it_beats_all_others() -> None:
+    found = rank([seeds("worst", 0.3), seeds("best", 0.6), seeds("middle", 0.4)], "iou")
+    assert found is not None
+    assert found.best.label == "best"
+    assert [rival.condition.label for rival in found.rivals] == ["middle", "worst"]
+    assert found.supported
+    assert all(rival.comparison and rival.p >= rival.comparison.p for rival in found.rivals)
+    assert "best has the best IoU, better than every other condition: the next, middle" in found.verdict(
+        "IoU"
+    )
+
+
+def test_a_near_rival_forbids_it() -> None:
+    found = rank([seeds("worst", 0.3), seeds("one", 0.6), seeds("other", 0.6)], "iou")
+    assert found is not None
+    assert not found.supported
+    assert "1 of 2 other conditions can't be told from it" in found.verdict("IoU")
+
+
+@pytest.mark.parametrize(
+    ("rival", "why"),
+    [
+        (seeds("other", 0.3, count=1), "one seed"),
+        (condition("other", [run(0.3, pixels=99) for _ in range(3)]), "no scores of the same samples"),
+        (
+            condition("other", [RunRecord(Path("r"), "r", "finished", scores={"test_tuned/iou": 0.3})]),
+            "no scores",
+        ),
+    ],
+)
+def test_what_cannot_be_tested_supports_nothing(rival: Condition, why: str) -> None:
+    found = rank([seeds("best", 0.6), rival], "iou")
+    assert found is not None
+    assert math.isnan(found.rivals[0].p)
+    assert not found.supported
+    assert why in found.verdict("IoU")
+
+
+def test_only_common_samples_are_compared() -> None:
+    found = rank([seeds("best", 0.6), condition("fewer", [run(0.4, samples=30) for _ in range(3)])], "iou")
+    assert found is not None
+    assert found.supported
+
+
+def test_of_a_loss_the_lowest_is_best() -> None:
+    low, high = (
+        Condition(label, {}, (RunRecord(Path("r"), "r", "finished", scores={"test/loss": value}),))
+        for label, value in (("low", 0.2), ("high", 0.3))
+    )
+    found = rank([high, low], "loss")
+    assert found is not None
+    assert found.best is low
+    assert rank([high, low], "iou") is None
+
+
+def test_alone_there_is_nothing_to_say() -> None:
+    found = rank([seeds("only", 0.5)], "iou")
+    assert found is not None
+    assert not found.supported
+    assert "nothing to compare" in found.verdict("IoU")
+
+
+def test_hits_of_a_classifier_average_to_its_accuracies() -> None:
+    rows = [
+        {"id": f"{n}", "group": f"{n}", "label": label, "predicted": predicted}
+        for n, (label, predicted) in enumerate([("a", "a"), ("a", "a"), ("a", "b"), ("b", "b")])
+    ]
+    record = RunRecord(Path("r"), "r", "finished", samples=rows)
+    assert np.mean(list(sample_scores(record, "accuracy").values())) == 0.75
+    # By hand: 2 of 3 for a, 1 of 1 for b.
+    assert np.mean(list(sample_scores(record, "balanced_accuracy").values())) == pytest.approx(5 / 6)
+    assert sample_scores(record, "macro_f1") == {}

@@ -1,0 +1,109 @@
+"""What differs between runs, and which are repetitions."""
+
+from pathlib import Path
+
+import yaml
+
+from birdlab.reporting.conditions import conditions, factors, overridden, short_names
+from birdlab.reporting.read import RunRecord, flat
+
+BASE = {"name": "study", "seed": 0, "loader.num_workers": 2}
+
+
+def record(label: str, **config: object) -> RunRecord:
+    leaves = BASE | {key.replace("__", "."): value for key, value in config.items()}
+    return RunRecord(Path(label), label, "finished", config=leaves, scores={"test/iou": 0.5})
+
+
+def from_config(name: str, text: str, seed: int = 0) -> RunRecord:
+    return RunRecord(
+        Path(name),
+        name,
+        "finished",
+        config=flat(yaml.safe_load(text)) | {"seed": seed},
+        scores={"test/iou": 0.5},
+    )
+
+
+def test_runs_that_differ_in_seed_and_fold_are_repetitions() -> None:
+    runs = [
+        record(f"r{seed}", seed=seed, task__datamodule__seed=seed, data__fold=seed % 2) for seed in range(4)
+    ]
+    (found,) = conditions(runs)
+    assert found.label == "study"
+    assert found.runs == tuple(runs)
+
+
+def test_copies_and_nuisances_are_no_factors() -> None:
+    runs = [
+        record(
+            f"r{batch}",
+            loader__batch_size=batch,
+            task__datamodule__batch_size=batch,
+            loader__num_workers=batch,
+        )
+        for batch in (8, 16)
+    ]
+    assert overridden(runs) == ["loader.batch_size", "task.datamodule.batch_size"]
+    assert factors(runs) == {"loader.batch_size": ["8", "16"]}
+    assert [one.label for one in conditions(runs)] == ["batch_size 8", "batch_size 16"]
+
+
+def test_a_group_is_named_after_its_choice_and_brings_its_settings_along() -> None:
+    adam = "optimizer: {_target_: torch.optim.Adam, lr: RATE, betas: [0.9, 0.999]}"
+    sgd = "optimizer: {_target_: torch.optim.SGD, lr: RATE, momentum: 0.9}"
+    runs = [
+        from_config(f"{number}", text.replace("RATE", rate), seed)
+        for number, (text, rate, seed) in enumerate(
+            [(adam, "0.01", 0), (adam, "0.1", 0), (sgd, "0.01", 0), (sgd, "0.1", 0), (sgd, "0.1", 1)]
+        )
+    ]
+    assert factors(runs) == {
+        "optimizer": ["adam", "adam", "sgd", "sgd", "sgd"],
+        "optimizer.lr": ["0.01", "0.1", "0.01", "0.1", "0.1"],
+    }
+    found = conditions(runs)
+    assert [one.label for one in found] == ["adam, lr 0.01", "adam, lr 0.1", "sgd, lr 0.01", "sgd, lr 0.1"]
+    assert len(found[-1].runs) == 2
+
+
+def test_choices_that_are_made_of_others_are_recognised_and_foreign_ones_named_by_class() -> None:
+    loss = """loss: {_target_: birdlab.losses.WeightedSum, losses: {bce: {_target_: birdlab.losses.BCELoss},
+        dice: {_target_: birdlab.losses.DiceLoss}}, weights: {bce: 1, dice: 1}}"""
+    foreign = "loss: {_target_: my.own.Loss, hardness: 3}"
+    assert factors([from_config("a", loss), from_config("b", foreign)]) == {"loss": ["bce_dice", "Loss"]}
+    augment = """augment: {_target_: birdlab.data.augment.Augmentation,
+        transforms: [{_target_: albumentations.Affine}]}"""
+    runs = [from_config("a", augment), from_config("b", "augment: null")]
+    assert factors(runs) == {"augment": ["paper003", "none"]}
+
+
+def test_a_random_search_keeps_every_key() -> None:
+    runs = [record(f"{n}", optimizer__lr=0.1 / n, model__dropout=0.1 * n) for n in (1, 2, 3)]
+    assert set(factors(runs)) == {"optimizer.lr", "model.dropout"}
+
+
+def test_what_follows_from_the_study_is_its_name() -> None:
+    runs = [
+        record("a", name="one", epochs=3, model__width=1),
+        record("b", name="two", epochs=5, model__width=2),
+    ]
+    assert factors(runs) == {"name": ["one", "two"]}
+    assert [one.label for one in conditions(runs)] == ["one", "two"]
+
+
+def test_the_same_data_in_another_folder_is_no_factor() -> None:
+    def runs(*hashes: str | None) -> list[RunRecord]:
+        return [
+            RunRecord(Path(p), p, "finished", config=BASE | {"data.root": p}, facts={"data_hash": h})
+            for p, h in zip(("/a", "/b"), hashes, strict=True)
+        ]
+
+    assert factors(runs("x", "x")) == {}
+    assert factors(runs("x", None)) == {}
+    assert factors(runs("x", "y")) == {"data.root": ["/a", "/b"]}
+
+
+def test_names_are_as_short_as_tells_them_apart() -> None:
+    keys = ["optimizer.lr", "scheduler.lr", "model.widths", "seed"]
+    assert list(short_names(keys).values()) == ["optimizer.lr", "scheduler.lr", "widths", "seed"]
