@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from birdlab.callbacks.finite import FiniteLoss
+from birdlab.callbacks.throughput import Throughput
 from birdlab.checkpoint_io import CheckpointFiles
 from birdlab.data.segmentation import SegmentationData
 from birdlab.errors import BirdlabError
@@ -57,7 +58,7 @@ def build_task(cfg: DictConfig, *, pretrained: bool = True) -> SegmentationTask:
 
 def build_trainer(cfg: DictConfig, run: Run, **overrides: Any) -> Trainer:
     """Lightning's Trainer with the config's callbacks and loggers, writing below the run directory."""
-    callbacks = [FiniteLoss()]
+    callbacks = [FiniteLoss(), Throughput()]
     for callback in cfg.callbacks.values():
         # Configs don't say where the run directory is, so that it can be moved.
         below = {"dirpath": str(run.checkpoints)} if "dirpath" in callback else {}

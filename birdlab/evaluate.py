@@ -1,6 +1,6 @@
 """``python -m birdlab.evaluate RUN``: score a finished run on any split or data set."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ from birdlab.errors import BirdlabError, command
 from birdlab.files import write_json
 from birdlab.metrics import SegmentationScores
 from birdlab.run import Run
-from birdlab.tasks import SegmentationTask
+from birdlab.tasks import SegmentationTask, Task
 from birdlab.tasks.segmentation import foreground_logits, to_native
 
 Scores = dict[str, float]
@@ -53,6 +53,8 @@ class Evaluation:
         network_tuned: at the threshold that the run's validation data chose.
         references: by name, each at its own validation-tuned threshold where it has one.
         threshold: of ``network_tuned``.
+        samples: a row for each sample, as in ``scores.csv``: ``id`` and ``group``, its scores at
+            ``threshold``, and what the source knows of it (`Source.facts`).
     """
 
     split: Split
@@ -60,6 +62,7 @@ class Evaluation:
     network_tuned: Scores
     references: Mapping[str, Scores]
     threshold: float
+    samples: Sequence[Mapping[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as in ``metrics.json``."""
@@ -109,7 +112,18 @@ def evaluate(
         network_tuned=task.tested["test_tuned"],
         references=reference_scores(data, split, validation or data),
         threshold=float(task.threshold),
+        samples=sample_table(task, data, split),
     )
+
+
+def sample_table(task: Task, data: SegmentationData, split: Split) -> list[dict[str, Any]]:
+    """The rows of the samples that were tested, in the order of the split, whatever rank tested which."""
+    rows = {row["id"]: row for row in task.tested_samples}
+    return [
+        {"id": sample.id, "group": sample.group} | rows[sample.id] | data.source.facts(sample)
+        for sample in data.splits[split]
+        if sample.id in rows
+    ]
 
 
 def reference_scores(data: SegmentationData, split: Split, validation: SegmentationData) -> dict[str, Scores]:

@@ -1,10 +1,12 @@
 """Files that are written whole or not at all."""
 
+import csv
+import io
 import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,16 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write plain values, whole or not at all; NaN, which JSON doesn't have, becomes null."""
     text = json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table, whole or not at all: columns in the order in which they first occur, NaN empty."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(_without_nan(row) for row in rows)
+    write_text(path, text.getvalue())
 
 
 def _without_nan(value: Any) -> Any:

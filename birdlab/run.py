@@ -30,7 +30,7 @@ METRICS_SCHEMA = 1
 @dataclass(frozen=True)
 class Run:
     """A run directory: ``config.yaml``, ``checkpoints/``, ``metrics.json``, ``metrics.csv``, ``splits.json``,
-    ``provenance.json`` and ``figures/``."""
+    ``scores.csv`` (a row a test sample), ``provenance.json`` and ``figures/``."""
 
     directory: Path
 
@@ -49,6 +49,10 @@ class Run:
     @property
     def last(self) -> Path:
         return self.checkpoints / "last.ckpt"
+
+    @property
+    def scores(self) -> Path:
+        return self.directory / "scores.csv"
 
     @property
     def figures(self) -> Path:

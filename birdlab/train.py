@@ -20,6 +20,7 @@ from birdlab.build import build_data, build_task, build_trainer, close_loggers
 from birdlab.data.segmentation import SegmentationData
 from birdlab.errors import BirdlabError, command
 from birdlab.evaluate import Evaluation, evaluate
+from birdlab.files import write_csv
 from birdlab.run import Run
 from birdlab.tasks import Task
 
@@ -61,6 +62,7 @@ def train(cfg: DictConfig, run: Run) -> Evaluation:
             task.load_weights(best["state_dict"], str(run.best))
             scores = evaluate(task, data, trainer)
             run.write_metrics(best_epoch=int(best["epoch"]), **scores.as_dict())
+            write_csv(run.scores, scores.samples)
             status = "success"
         finally:
             close_loggers(trainer.loggers, status)

@@ -8,7 +8,7 @@ import torch
 
 from birdlab.checkpoint_io import CheckpointFiles
 from birdlab.errors import BirdlabError
-from birdlab.files import replacing, write_json
+from birdlab.files import replacing, write_csv, write_json
 from birdlab.run import Run
 
 
@@ -28,6 +28,11 @@ def test_a_missing_run_is_named_with_those_near_it(tmp_path: Path) -> None:
         Run.open(tmp_path / "study" / "000_seed-1")
     with pytest.raises(BirdlabError, match=r"has no config.yaml"):
         Run.open(tmp_path / "study" / "000_seed-0")
+
+
+def test_a_table_has_every_column_and_leaves_nan_empty(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", [{"id": "a,b", "x": float("nan")}, {"id": "c", "x": 0.1, "y": None}])
+    assert (tmp_path / "t.csv").read_text() == 'id,x,y\n"a,b",,\nc,0.1,\n'
 
 
 @pytest.mark.parametrize(

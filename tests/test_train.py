@@ -1,5 +1,6 @@
 """Whole trainings, run as a user runs them, on a few tiny pictures."""
 
+import csv
 import json
 import os
 import signal
@@ -85,6 +86,7 @@ def test_a_run_directory_holds_all_that_other_commands_need(trained: Path) -> No
         "checkpoints/last.ckpt",
         "metrics.json",
         "metrics.csv",
+        "scores.csv",
         "provenance.json",
         "splits.json",
     }
@@ -103,6 +105,28 @@ def test_a_run_directory_holds_all_that_other_commands_need(trained: Path) -> No
     assert provenance["wall_s"] > 0
     splits = json.loads((run / "splits.json").read_text())
     assert {split: len(ids) for split, ids in splits.items()} == {"train": 8, "val": 4, "test": 4}
+
+
+def test_scores_by_sample_add_up_to_those_of_the_data_set(trained: Path) -> None:
+    with (trained / "run" / "scores.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    splits = json.loads((trained / "run" / "splits.json").read_text())
+    assert [row["id"] for row in rows] == splits["test"]
+    tuned = json.loads((trained / "run" / "metrics.json").read_text())["test_tuned"]
+    for name in ("iou", "iou_two_class", "dice", "precision", "recall"):
+        assert sum(float(row[name]) for row in rows) / len(rows) == pytest.approx(tuned[name], abs=1e-12)
+    pixels = {name: sum(int(row[name]) for row in rows) for name in rows[0] if name.endswith("tive")}
+    assert len(pixels) == 4
+    assert sum(pixels.values()) == 4 * 64 * 48
+    wrong = pixels["false_positive"] + pixels["false_negative"]
+    pooled = pixels["true_positive"] / (pixels["true_positive"] + wrong)
+    assert pooled == pytest.approx(tuned["iou_pooled"], abs=1e-12)
+
+
+def test_provenance_says_how_fast_it_was(trained: Path) -> None:
+    provenance = json.loads((trained / "run" / "provenance.json").read_text())
+    # 16 samples were trained on, 8 of them counted; the whole command took longer than that.
+    assert provenance["samples_per_s"] > 8 / provenance["wall_s"]
 
 
 def test_the_checkpoint_carries_its_config_and_threshold_as_plain_values(trained: Path) -> None:

@@ -23,6 +23,8 @@ from birdlab.metrics import THRESHOLDS, SegmentationScores
 from birdlab.tasks import SegmentationTask
 from birdlab.tasks.segmentation import to_native
 
+_GALLERY_SAMPLES = 8
+"""Kept as plain pictures, so that a report can set two runs side by side."""
 CLASS_NAMES = {0: "background", 1: "bird"}
 
 
@@ -68,7 +70,8 @@ class StudyFigures(Callback):
     """When testing ends, the figures of the study, as PNG and PDF in ``figures/`` of the run directory.
 
     ``foreground``, ``examples``, ``learning_curves`` and ``predictions`` are figures 1 to 3 and the training
-    progress of Belbase; ``threshold`` is the IoU of validation data over the threshold.
+    progress of Belbase; ``threshold`` is the IoU of validation data over the threshold. ``samples/`` holds
+    eight test samples as plain pictures, for reports.
 
     Args:
         score: the logged metric that says which epoch is the best.
@@ -101,7 +104,11 @@ class StudyFigures(Callback):
         if "val" in present:
             self._write(trainer, "threshold", _threshold_curve(trainer, task, data))
         if "test" in present:
-            self._write(trainer, "predictions", _test_panels(trainer, task, data, self.samples))
+            panels = figures.prediction_panels(**_tested(trainer, task, data, self.samples))
+            self._write(trainer, "predictions", panels)
+            figures.write_gallery(
+                _folder(trainer) / "samples", **_tested(trainer, task, data, _GALLERY_SAMPLES)
+            )
 
     def _write(self, trainer: Trainer, name: str, figure: Figure) -> None:
         for suffix in ("png", "pdf"):
@@ -148,19 +155,19 @@ def _threshold_curve(trainer: Trainer, task: SegmentationTask, data: Segmentatio
     return figures.threshold_curve(THRESHOLDS, iou, chosen=float(task.threshold))
 
 
-def _test_panels(trainer: Trainer, task: SegmentationTask, data: SegmentationData, count: int) -> Figure:
-    """Panels at the resolution of the masks, where test scores are."""
+def _tested(trainer: Trainer, task: SegmentationTask, data: SegmentationData, count: int) -> dict[str, Any]:
+    """What there is to show of some test samples, at the resolution of the masks, where test scores are."""
     chosen = _Chosen(data, "test", count)
     images, masks = zip(*(data.source.read(sample) for sample in chosen.samples), strict=True)
     native = to_native(chosen.logits(trainer, task), [torch.from_numpy(mask) for mask in masks])
-    return figures.prediction_panels(
-        images,
-        masks,
-        [one.sigmoid().numpy() for one in native],
-        chosen.extents,
-        chosen.ids,
-        threshold=float(task.threshold),
-    )
+    return {
+        "images": images,
+        "truths": masks,
+        "probabilities": [one.sigmoid().numpy() for one in native],
+        "extents": chosen.extents,
+        "ids": chosen.ids,
+        "threshold": float(task.threshold),
+    }
 
 
 def _log_masks(

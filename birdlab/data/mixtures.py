@@ -192,6 +192,11 @@ class Mixtures(Source):
             "calls": [{"file": call.file.name, "snr_db": call.snr_db} for call in self.scene(sample).calls],
         }
 
+    def facts(self, sample: Sample) -> dict[str, float]:
+        """See `Source.facts`."""
+        levels = [call["snr_db"] for call in self.describe(sample)["calls"]]
+        return super().facts(sample) | ({"snr_db": max(levels)} if levels else {})
+
     @one_thread()
     def scene(self, sample: Sample) -> Scene:
         """Mix the calls into their background.

@@ -82,3 +82,12 @@ class Source(ABC):
         Raises:
             BirdlabError: naming the file that cannot be read, or whose size or values do not fit.
         """
+
+    def facts(self, sample: Sample) -> dict[str, float]:
+        """What else is known of a sample that may explain its score, by name; the report's error analysis.
+
+        Returns:
+            ``duration_s`` where all samples have one length, and ``snr_db``, that of the loudest event, where
+            the truth says it and there is an event.
+        """
+        return {} if self.window_s is None else {"duration_s": self.window_s}

@@ -13,7 +13,7 @@ from birdlab.data.source import SPLITS, Image, Mask, Sample, Source, Split
 from birdlab.data.splits import finish
 from birdlab.data.synthesis.draws import Range
 from birdlab.data.synthesis.scene import SAMPLE_RATE, Recipe
-from birdlab.data.synthesis.writing import Address, Collection
+from birdlab.data.synthesis.writing import Address, Collection, event_levels
 from birdlab.errors import BirdlabError
 
 
@@ -91,6 +91,12 @@ class Synthetic(Source):
     def clean(self, sample: Sample) -> NDArray[np.float32]:
         """The birds alone, as they are in the soundscape: float32 [n]."""
         return self._files.clean(sample)
+
+    def facts(self, sample: Sample) -> dict[str, float]:
+        """See `Source.facts`."""
+        image, _ = sample.files
+        levels = event_levels(image.parents[1] / "Labels" / f"{sample.id}.txt")
+        return super().facts(sample) | ({"snr_db": max(levels)} if levels else {})
 
     @cached_property
     def _collection(self) -> Collection:

@@ -1,6 +1,7 @@
 """The figures of a study: pure functions that return matplotlib Figures, and ``save``."""
 
 from birdlab.figures.charts import foreground_histogram, learning_curves, threshold_curve
+from birdlab.figures.gallery import write_gallery
 from birdlab.figures.spectrograms import augmentation_draws, example_pairs, prediction_panels
 from birdlab.figures.style import Extent, save
 
@@ -13,4 +14,5 @@ __all__ = [
     "prediction_panels",
     "save",
     "threshold_curve",
+    "write_gallery",
 ]

@@ -93,7 +93,7 @@ def prediction_panels(
             predicted = probability > threshold
             _show_image(seen, image, extent)
             _show_mask(shown, truth, extent)
-            said.imshow(_reduced(probability, np.mean), extent=extent.limits, cmap="gray", vmin=0, vmax=1)
+            said.imshow(reduced(probability, np.mean), extent=extent.limits, cmap="gray", vmin=0, vmax=1)
             agreed.imshow(_agreement(image, truth > 0, predicted), extent=extent.limits)
             seen.set_title(_shortened(name), loc="left")
             agreed.set_title(_verdict(truth > 0, predicted, threshold), loc="left")
@@ -142,13 +142,13 @@ def augmentation_draws(
 
 
 def _show_image(axes: Axes, image: Image, extent: Extent) -> None:
-    axes.imshow(_reduced(image, np.max), extent=extent.limits, norm=PowerNorm(_GAMMA, 0, 255))
+    axes.imshow(reduced(image, np.max), extent=extent.limits, norm=PowerNorm(_GAMMA, 0, 255))
     _frame(axes)
 
 
 def _show_mask(axes: Axes, mask: Mask, extent: Extent) -> None:
     axes.imshow(
-        _reduced(mask > 0, np.max), extent=extent.limits, cmap="gray", vmin=0, vmax=1, interpolation="none"
+        reduced(mask > 0, np.max), extent=extent.limits, cmap="gray", vmin=0, vmax=1, interpolation="none"
     )
     _frame(axes)
 
@@ -162,8 +162,8 @@ def _frame(axes: Axes) -> None:
 
 def _agreement(image: Image, truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> NDArray[np.float64]:
     """RGB [F, T, 3] in 0..1: the spectrogram in faint grey, under the three colours of the legend."""
-    grey = 0.75 * np.power(_reduced(image, np.max) / 255, _GAMMA)
-    truth, predicted = _reduced(truth, np.max) > 0, _reduced(predicted, np.max) > 0
+    grey = 0.75 * np.power(reduced(image, np.max) / 255, _GAMMA)
+    truth, predicted = reduced(truth, np.max) > 0, reduced(predicted, np.max) > 0
     picture = np.repeat(grey[..., None], 3, axis=2)
     for where, color in (
         (truth & predicted, GREEN),
@@ -182,9 +182,17 @@ def _verdict(truth: NDArray[np.bool_], predicted: NDArray[np.bool_], threshold: 
     return f"IoU {iou:.2f} {at}"
 
 
-def _reduced(pixels: NDArray[Any], how: Callable[..., NDArray[Any]]) -> NDArray[np.float64]:
-    """Large images made smaller by whole factors, so that drawing them takes no seconds."""
-    rows, columns = (-(-side // _MOST_PIXELS) for side in pixels.shape)
+def reduced(
+    pixels: NDArray[Any], how: Callable[..., NDArray[Any]], most: int = _MOST_PIXELS
+) -> NDArray[np.float64]:
+    """Images [F, T] made smaller by whole factors where a side is longer than ``most``.
+
+    Args:
+        pixels: numbers or bool.
+        how: what a block of pixels becomes, e.g. ``np.max``.
+        most: pixels along one side.
+    """
+    rows, columns = (-(-side // most) for side in pixels.shape)
     if rows == columns == 1:
         return pixels.astype(np.float64)
     padded = np.pad(pixels, ((0, -pixels.shape[0] % rows), (0, -pixels.shape[1] % columns)), mode="edge")

@@ -1,6 +1,7 @@
 """One definition of every score, used by tasks, evaluation and reports alike."""
 
 from birdlab.metrics.segmentation import (
+    PER_IMAGE,
     THRESHOLDS,
     Counts,
     LegacyIoU,
@@ -11,6 +12,7 @@ from birdlab.metrics.segmentation import (
 )
 
 __all__ = [
+    "PER_IMAGE",
     "THRESHOLDS",
     "Counts",
     "LegacyIoU",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
+import torch.distributed as dist
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -38,6 +39,9 @@ class Task(LightningModule):
 
     logged: ClassVar[Mapping[str, str]]
     """Metrics by name, each with the mode (``min`` or ``max``) that is better."""
+
+    tested_samples: list[dict[str, Any]]
+    """A row for each sample of the last test, of all ranks: its ``id``, and what was predicted or scored."""
 
     def __init__(
         self,
@@ -126,6 +130,14 @@ class Task(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["birdlab"] = {"config": self.settings}
+
+    def gathered(self, ids: list[str]) -> list[str]:
+        """The lists of all ranks, rank after rank, as torchmetrics gathers what it keeps."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return ids
+        parts: list[list[str]] = [[] for _ in range(dist.get_world_size())]
+        dist.all_gather_object(parts, ids)
+        return [one for part in parts for one in part]
 
     def load_weights(self, state: Mapping[str, Tensor], origin: str) -> None:
         """Take over the weights of a checkpoint.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from birdlab.metrics import LegacyIoU, SegmentationScores
+from birdlab.metrics import PER_IMAGE, Counts, LegacyIoU, SegmentationScores
 from birdlab.tasks.base import Batch, Task
 
 
@@ -37,6 +37,7 @@ class SegmentationTask(Task):
         self.register_buffer("threshold", torch.tensor(0.5))
         self.val_scores = SegmentationScores()
         self.test_scores = SegmentationScores()
+        self._test_ids: list[str] = []
         self.val_legacy_iou, self.test_legacy_iou = LegacyIoU(), LegacyIoU()
 
     def logits(self, image: Tensor) -> Tensor:
@@ -82,6 +83,7 @@ class SegmentationTask(Task):
         logits = self.logits(batch["image"])
         self.test_loss.update(self.loss(logits, batch["mask"]), len(logits))
         self.test_legacy_iou.update(logits, batch["mask"])
+        self._test_ids += batch["id"]
         self.test_scores.update(to_native(logits, batch["native_mask"]), batch["native_mask"])
 
     def on_test_epoch_end(self) -> None:
@@ -91,10 +93,29 @@ class SegmentationTask(Task):
             "legacy_iou": float(self.test_legacy_iou.compute()),
         }
         self.tested = {"test": at_half, "test_tuned": self.test_scores.scores(float(self.threshold))}
+        ids, self._test_ids = self.gathered(self._test_ids), []
+        self.tested_samples = sample_rows(ids, self.test_scores.counts(float(self.threshold)))
         for stage, scores in self.tested.items():
             self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
         for metric in (self.test_loss, self.test_scores, self.test_legacy_iou):
             metric.reset()
+
+
+def sample_rows(ids: Sequence[str], counts: Counts) -> list[dict[str, Any]]:
+    """A row for each sample: its scores, and its pixels by what was predicted and what is true."""
+    columns: dict[str, list[Any]] = {
+        name: PER_IMAGE[name](counts).tolist()
+        for name in ("iou", "iou_two_class", "dice", "precision", "recall")
+    } | {
+        "true_positive": counts.tp.tolist(),
+        "false_positive": counts.fp.tolist(),
+        "false_negative": counts.fn.tolist(),
+        "true_negative": counts.tn.tolist(),
+        "foreground_share": (counts.true_area.double() / counts.pixels).tolist(),
+    }
+    return [
+        {"id": one, **{name: values[row] for name, values in columns.items()}} for row, one in enumerate(ids)
+    ]
 
 
 def foreground_logits(logits: Tensor) -> Tensor:

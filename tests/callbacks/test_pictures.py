@@ -1,6 +1,7 @@
 """The figure and progress callbacks in a real training of two epochs."""
 
 import io
+import json
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -85,9 +86,12 @@ def panels(trained: Trained, offline_wandb: ModuleType) -> list[dict[str, Any]]:
 
 def test_all_figures_are_there_and_whole(trained: Trained) -> None:
     names = ("foreground", "examples", "learning_curves", "threshold", "predictions")
-    files = {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")} | {"validation.png"}
+    files = {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")} | {
+        "validation.png",
+        "samples",
+    }
     assert {path.name for path in trained.run.figures.iterdir()} == files
-    for file in trained.run.figures.iterdir():
+    for file in trained.run.figures.glob("*.*"):
         if file.suffix == ".png":
             assert imread(file)[..., :3].std() > 0.01  # not blank
         else:
@@ -120,6 +124,22 @@ def test_panels_hold_image_truth_and_prediction_with_high_frequencies_on_top(
         probability = trained.task.probabilities({"image": torch.tensor(arrays.images[index][None])})[0]
     predicted = (probability > trained.task.threshold).numpy().astype(np.uint8)
     np.testing.assert_array_equal(read_image(folder / masks["prediction"]["path"]), predicted[::-1])
+
+
+def test_the_gallery_holds_what_the_scores_were_computed_from(trained: Trained) -> None:
+    folder = trained.run.figures / "samples"
+    gallery = json.loads((folder / "samples.json").read_text())
+    by_id = {sample.id: sample for sample in trained.data.splits["test"]}
+    assert {one["id"] for one in gallery["samples"]} == set(by_id)
+    rows = {row["id"]: row for row in trained.task.tested_samples}
+    for one in gallery["samples"]:
+        image, mask = trained.data.source.read(by_id[one["id"]])
+        np.testing.assert_array_equal(read_image(folder / one["image"]), image[::-1])
+        truth = read_image(folder / one["truth"]) > 0
+        np.testing.assert_array_equal(truth, mask[::-1] > 0)
+        predicted = read_image(folder / one["probability"]) > 255 * gallery["threshold"]
+        assert np.sum(predicted & truth) == rows[one["id"]]["true_positive"]
+        assert np.sum(predicted & ~truth) == rows[one["id"]]["false_positive"]
 
 
 def test_drawing_changes_nothing_of_the_training(trained: Trained, tiny_pairs: Path, tmp_path: Path) -> None:

@@ -164,6 +164,11 @@ def test_describe_names_the_parts(mixtures, one_call):
     }
 
 
+def test_facts_are_the_length_and_the_level_of_the_loudest_call_that_is_seen(mixtures, one_call):
+    assert mixtures.facts(one_call(snr_db=7.0)) == {"duration_s": mixtures.window_s, "snr_db": 7.0}
+    assert mixtures.facts(one_call(snr_db=-60.0)) == {"duration_s": mixtures.window_s}
+
+
 def test_the_background_of_a_clip_is_removed(tmp_path):
     # 30 dB below the tone and as broad as can be.
     noise = white(0.6, seed=5) * 0.16

@@ -40,6 +40,15 @@ def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
+def test_facts_are_the_length_and_the_level_of_the_loudest_event(source: Synthetic) -> None:
+    for index, sample in enumerate(source.splits()["test"]):
+        events = scene(Recipe(duration_s=1.0), seed=0, split="test", index=index).events
+        loudest = (
+            {"snr_db": pytest.approx(max(event.snr_db for event in events), abs=0.006)} if events else {}
+        )
+        assert source.facts(sample) == {"duration_s": 1.0} | loudest
+
+
 def test_files_are_the_scene_in_the_official_layout(source: Synthetic) -> None:
     splits = source.splits()
     assert {split: len(samples) for split, samples in splits.items()} == {"train": 3, "val": 2, "test": 2}

@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from birdlab.figures import Extent, augmentation_draws, example_pairs, prediction_panels
-from birdlab.figures.spectrograms import _agreement, _reduced
+from birdlab.figures.spectrograms import _agreement, reduced
 from birdlab.figures.style import GREEN, VERMILION, YELLOW
 
 Overlapping = Callable[[Figure], list[tuple[str, str]]]
@@ -108,10 +108,10 @@ def test_agreement_has_the_colours_of_its_legend() -> None:
     }
 
 
-def test_large_images_are_reduced_by_whole_blocks() -> None:
+def test_large_images_arereduced_by_whole_blocks() -> None:
     large = np.zeros((1024, 3033), np.uint8)
     large[1023, 3032] = 255
-    small = _reduced(large, np.max)
+    small = reduced(large, np.max)
     assert small.shape == (512, 607)  # factors 2 and 5; the last block is filled up with its edge
     assert small[511, 606] == 255
     assert small.sum() == 255

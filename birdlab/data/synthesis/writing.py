@@ -1,5 +1,6 @@
 """Scenes as files, in the layout of BirdSoundsDenoising, each written once whoever asks."""
 
+import csv
 import hashlib
 import json
 import shutil
@@ -30,6 +31,7 @@ VERSION = 2
 """Of the generator's code: raised whenever the same parameters give other scenes."""
 
 FOLDERS: dict[Split, str] = {"train": "Training", "val": "Valid", "test": "Test"}
+_LEVEL = "SNR (dB)"
 _KINDS = ("Images", "Masks", "Raw_audios", "Denoised_audios", "Labels")
 
 _PROBED = 4
@@ -182,6 +184,12 @@ class Collection:
             )
 
 
+def event_levels(labels: Path) -> list[float]:
+    """The signal-to-noise ratio of each event in a scene's selection table, in dB."""
+    with labels.open(encoding="utf-8", newline="") as lines:
+        return [float(row[_LEVEL]) for row in csv.DictReader(lines, delimiter="\t")]
+
+
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.0f} MB"
 
@@ -190,7 +198,7 @@ def _selection_table(events: Sequence[Event]) -> str:
     """Raven's selection table, with columns of our own behind its own."""
     lines = [
         "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\t"
-        "Annotation\tSNR (dB)\tDistance (m)"
+        f"Annotation\t{_LEVEL}\tDistance (m)"
     ]
     lines += [
         f"{number}\tSpectrogram 1\t1\t{event.begin_s:.3f}\t{event.end_s:.3f}\t{event.low_hz:.1f}\t"
