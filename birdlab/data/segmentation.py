@@ -27,7 +27,7 @@ class SegmentationData(LightningDataModule):
 
     Training batches are shuffled (and augmented) by (seed, epoch, index) alone, so neither the number of
     workers nor a resume changes them. Needs ``Trainer(use_distributed_sampler=False)``: the samplers deal
-    samples out to the ranks themselves.
+    samples out to the ranks themselves. A last training batch of one image is left out.
 
     Args:
         source: the data set.
@@ -163,8 +163,12 @@ class SegmentationData(LightningDataModule):
             # `trainer.current_epoch` is one behind.
             sampler.set_epoch(trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
         workers = self._workers(idle=augment is None and not native_masks)
+        # Batch norm has no variance of one image whose features are down to one pixel. Each epoch leaves out
+        # another image.
+        single = training and self.batch_size > 1 and len(sampler) % self.batch_size == 1 < len(sampler)
         return DataLoader(
             dataset,
+            drop_last=single,
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=workers,
