@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from lightning import Trainer
+from lightning import Callback, Trainer
 from omegaconf import DictConfig, OmegaConf
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from birdlab import config
+from birdlab.audio.spectrogram import Spectrogram
 from birdlab.baselines import EnergyThreshold, hand_coarsened, through_network_size
 from birdlab.build import build_data, build_task, build_trainer
 from birdlab.data.segmentation import SegmentationData
@@ -54,7 +55,8 @@ class Evaluation:
         references: by name, each at its own validation-tuned threshold where it has one.
         threshold: of ``network_tuned``.
         samples: a row for each sample, as in ``scores.csv``: ``id`` and ``group``, its scores at
-            ``threshold``, and what the source knows of it (`Source.facts`).
+            ``threshold``, seconds of a call (``call_s``: `call_columns`), and what the source knows of it
+            (`Source.facts`).
     """
 
     split: Split
@@ -119,11 +121,15 @@ def evaluate(
 def sample_table(task: Task, data: SegmentationData, split: Split) -> list[dict[str, Any]]:
     """The rows of the samples that were tested, in the order of the split, whatever rank tested which."""
     rows = {row["id"]: row for row in task.tested_samples}
-    return [
-        {"id": sample.id, "group": sample.group} | rows[sample.id] | data.source.facts(sample)
-        for sample in data.splits[split]
-        if sample.id in rows
-    ]
+    column_s = Spectrogram.hop / data.source.sample_rate
+    table = []
+    for sample in data.splits[split]:
+        if sample.id not in rows:
+            continue
+        row = {"id": sample.id, "group": sample.group} | rows[sample.id]
+        row["call_s"] = row.pop("call_columns") * column_s
+        table.append(row | data.source.facts(sample))
+    return table
 
 
 def reference_scores(data: SegmentationData, split: Split, validation: SegmentationData) -> dict[str, Scores]:
@@ -156,7 +162,12 @@ def reference_scores(data: SegmentationData, split: Split, validation: Segmentat
 
 
 def evaluate_run(
-    run: Run, overrides: Mapping[str, Any] | None = None, split: Split = "test", *, trust: bool = False
+    run: Run,
+    overrides: Mapping[str, Any] | None = None,
+    split: Split = "test",
+    *,
+    callbacks: Sequence[Callback] = (),
+    trust: bool = False,
 ) -> Evaluation:
     """Rebuild a run from its directory and score its best epoch.
 
@@ -164,6 +175,7 @@ def evaluate_run(
         run: the run directory.
         overrides: a data config to use in place of the run's own.
         split: which one to score.
+        callbacks: told when the test ends.
         trust: instantiate what birdlab doesn't ship, too.
     """
     cfg = run.config(trust=trust)
@@ -176,7 +188,8 @@ def evaluate_run(
     checkpoint = run.checkpoint(run.best)
     task.load_weights(checkpoint["state_dict"], str(run.best))
     validation = data if data.splits["val"] else own
-    return evaluate(task, data, build_trainer(cfg, run, logger=False), split, validation)
+    trainer = build_trainer(cfg, run, logger=False, callbacks=list(callbacks))
+    return evaluate(task, data, trainer, split, validation)
 
 
 def data_config(run: Run, name: str | None, settings: list[str], *, trust: bool) -> DictConfig | None:

@@ -1,5 +1,6 @@
 """One definition of every score, used by tasks, evaluation and reports alike."""
 
+from birdlab.metrics.calibration import Reliability, ReliabilityCurve
 from birdlab.metrics.segmentation import (
     PER_IMAGE,
     THRESHOLDS,
@@ -16,6 +17,8 @@ __all__ = [
     "THRESHOLDS",
     "Counts",
     "LegacyIoU",
+    "Reliability",
+    "ReliabilityCurve",
     "SegmentationScores",
     "foreground",
     "summarise",

@@ -202,7 +202,7 @@ def summarise(counts: Counts) -> dict[str, float]:
     }
 
 
-class _Rows(Metric):
+class Rows(Metric):
     """A metric that keeps rows of integers and computes from all of them, of all processes, at the end."""
 
     full_state_update = False
@@ -233,7 +233,7 @@ class _Rows(Metric):
         return rows
 
 
-class SegmentationScores(_Rows):
+class SegmentationScores(Rows):
     """Scores of a data set at any of `THRESHOLDS`, from one pass over its images.
 
     Nothing is averaged before the end: neither the batch size nor the number of processes changes a score. (A
@@ -291,7 +291,7 @@ class SegmentationScores(_Rows):
         return THRESHOLDS[best]
 
 
-class LegacyIoU(_Rows):
+class LegacyIoU(Rows):
     """Two-class IoU at .5 of each batch as a whole, averaged over batches, as published code computes it.
 
     It depends on the batch size and the order of the images: only for comparing with such numbers.

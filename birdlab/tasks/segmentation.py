@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from birdlab.metrics import PER_IMAGE, Counts, LegacyIoU, SegmentationScores
+from birdlab.data.masks import call_columns
+from birdlab.metrics import PER_IMAGE, Counts, LegacyIoU, Reliability, ReliabilityCurve, SegmentationScores
 from birdlab.tasks.base import Batch, Task
 
 
@@ -31,13 +32,16 @@ class SegmentationTask(Task):
     threshold: Tensor
     tested: dict[str, dict[str, float]]
     """Scores of the last test, at .5 and at the chosen threshold; what is logged is rounded to float32."""
+    reliability: ReliabilityCurve
+    """Of the last test, at the size of the native masks."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.register_buffer("threshold", torch.tensor(0.5))
         self.val_scores = SegmentationScores()
         self.test_scores = SegmentationScores()
-        self._test_ids: list[str] = []
+        self._test_rows: list[dict[str, Any]] = []
+        self.test_reliability = Reliability()
         self.val_legacy_iou, self.test_legacy_iou = LegacyIoU(), LegacyIoU()
 
     def logits(self, image: Tensor) -> Tensor:
@@ -86,29 +90,37 @@ class SegmentationTask(Task):
         logits = self.logits(batch["image"])
         self.test_loss.update(self.loss(logits, truth(batch)), len(logits))
         self.test_legacy_iou.update(logits, batch["mask"])
-        self._test_ids += batch["id"]
-        self.test_scores.update(to_native(logits, batch["native_mask"]), batch["native_mask"])
+        for one, mask, id in zip(logits, batch["native_mask"], batch["id"], strict=True):
+            (native,) = to_native(one[None], [mask])
+            self.test_scores.update([native], [mask])
+            self.test_reliability.update(native, mask)
+            self._test_rows.append({"id": id, "call_columns": call_columns(mask)})
 
     def on_test_epoch_end(self) -> None:
         at_half = self.test_scores.scores(0.5)
+        self.reliability = self.test_reliability.curve()
         at_half |= {
+            "calibration_error": self.reliability.error,
             "loss": float(self.test_loss.compute()),
             "legacy_iou": float(self.test_legacy_iou.compute()),
         }
         self.tested = {"test": at_half, "test_tuned": self.test_scores.scores(float(self.threshold))}
-        ids, self._test_ids = self.gathered(self._test_ids), []
-        self.tested_samples = sample_rows(ids, self.test_scores.counts(float(self.threshold)))
+        rows, self._test_rows = self.gathered(self._test_rows), []
+        self.tested_samples = sample_rows(rows, self.test_scores.counts(float(self.threshold)))
         for stage, scores in self.tested.items():
             self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
-        for metric in (self.test_loss, self.test_scores, self.test_legacy_iou):
+        for metric in (self.test_loss, self.test_scores, self.test_legacy_iou, self.test_reliability):
             metric.reset()
 
 
-def sample_rows(ids: Sequence[str], counts: Counts) -> list[dict[str, Any]]:
-    """A row for each sample: its scores, and its pixels by what was predicted and what is true."""
+_ERRORS = ("over_segmentation", "under_segmentation", "false_positive_area")
+
+
+def sample_rows(samples: Sequence[Mapping[str, Any]], counts: Counts) -> list[dict[str, Any]]:
+    """A row for each sample: its own, its scores, its pixels by what was predicted and what is true."""
     columns: dict[str, list[Any]] = {
         name: PER_IMAGE[name](counts).tolist()
-        for name in ("iou", "iou_two_class", "dice", "precision", "recall")
+        for name in ("iou", "iou_two_class", "dice", "precision", "recall", *_ERRORS)
     } | {
         "true_positive": counts.tp.tolist(),
         "false_positive": counts.fp.tolist(),
@@ -117,7 +129,8 @@ def sample_rows(ids: Sequence[str], counts: Counts) -> list[dict[str, Any]]:
         "foreground_share": (counts.true_area.double() / counts.pixels).tolist(),
     }
     return [
-        {"id": one, **{name: values[row] for name, values in columns.items()}} for row, one in enumerate(ids)
+        {**sample, **{name: values[row] for name, values in columns.items()}}
+        for row, sample in enumerate(samples)
     ]
 
 

@@ -43,6 +43,24 @@ def test_every_class_but_the_background_is_bird_to_the_loss_as_to_the_scores() -
     assert truth({"mask": mask}).tolist() == [[[False, True, True]]]
 
 
+def test_legacy_iou_is_that_of_the_study_s_batches_at_the_size_it_trains_at() -> None:
+    """Whatever the size of the native masks: here they are four times as large, and all foreground."""
+    made = task(nn.Conv2d(1, 1, 1))
+    nn.init.constant_(made.net.weight, 1.0)
+    nn.init.constant_(made.net.bias, -0.5)  # bright pixels are foreground
+    made.log_dict = lambda *_: None
+    images = 255 * torch.tensor([[[1, 1]], [[1, 0]], [[0, 0]]], dtype=torch.uint8)
+    masks = torch.tensor([[[1, 0]], [[1, 0]], [[1, 0]]], dtype=torch.uint8)
+    for part in (slice(0, 2), slice(2, 3)):
+        count = len(images[part])
+        batch = {"id": ["x"] * count, "image": images[part], "mask": masks[part]}
+        made.test_step(batch | {"native_mask": [torch.ones(4, 8)] * count}, 0)
+    made.on_test_epoch_end()
+    first = (2 / 3 + 1 / 2) / 2  # TP 2, FP 1, TN 1 of two images together
+    second = (0 / 1 + 1 / 2) / 2  # FN 1, TN 1
+    assert made.tested["test"]["legacy_iou"] == pytest.approx((first + second) / 2)
+
+
 def test_bytes_become_float_channels() -> None:
     image = torch.tensor([[[0, 51], [255, 102]]], dtype=torch.uint8)
     made = task(channels=3).as_input(image)
