@@ -42,6 +42,7 @@ def build_task(cfg: DictConfig, *, pretrained: bool = True) -> Task:
     """
     torch.manual_seed(cfg.seed)
     net = _build_net(cfg.model if pretrained else _untrained(cfg.model))
+    _check_channels(cfg)
     _check_size(cfg, net)
     task: Task = _instantiate(
         cfg.task.module,
@@ -111,12 +112,27 @@ def _untrained(model: DictConfig) -> DictConfig:
     return OmegaConf.merge(model, {name: None for name in names if name in model})  # type: ignore[return-value]
 
 
+def _check_channels(cfg: DictConfig) -> None:
+    channels, logits = cfg.model.get("in_channels"), cfg.model.get("out_channels", cfg.model.get("classes"))
+    if channels not in (None, cfg.data.channels):
+        raise BirdlabError(
+            f"model.in_channels={channels}, but images have data.channels={cfg.data.channels}: "
+            "set data.channels, which networks follow."
+        )
+    if logits not in (None, 1, 2):
+        key = "classes" if "classes" in cfg.model else "out_channels"
+        raise BirdlabError(
+            f"model.{key}={logits}: give 1 (bird) or 2 (background and bird); whatever is not background in "
+            "a mask counts as bird."
+        )
+
+
 def _check_size(cfg: DictConfig, net: nn.Module) -> None:
     # birdlab's networks say it themselves; those of segmentation_models_pytorch leave it to their encoder.
     encoder_stride = getattr(getattr(net, "encoder", None), "output_stride", 1)
     stride: int = getattr(net, "stride", encoder_stride)
     size = cfg.data.get("image_size")
-    if size and any(side % stride for side in size):
+    if size and any(side < stride or side % stride for side in size):
         fitting = [max(stride, round(side / stride) * stride) for side in size]
         raise BirdlabError(
             f"data.image_size={list(size)}, but {type(net).__name__} needs sides that divide by {stride}: "

@@ -9,6 +9,7 @@ VERBS = {
     "report": "compare runs: tables, figures and one HTML page: birdlab report DIR...",
     "dashboard": "lay out the W&B workspace and report of a sweep: birdlab dashboard --group NAME",
     "tune": "search good settings: birdlab tune +experiment=focal_tversky loss=bce,dice",
+    "analyse": "draw where a finished run goes wrong: birdlab analyse RUN",
     "preview": "draw what a network will be fed: birdlab preview +experiment=focal_tversky",
 }
 

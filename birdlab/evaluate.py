@@ -1,11 +1,11 @@
 """``python -m birdlab.evaluate RUN``: score a finished run on any split or data set."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from lightning import Trainer
+from lightning import Callback, Trainer
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -43,7 +43,12 @@ def evaluate(
 
 
 def evaluate_run(
-    run: Run, overrides: Mapping[str, Any] | None = None, split: Split = "test", *, trust: bool = False
+    run: Run,
+    overrides: Mapping[str, Any] | None = None,
+    split: Split = "test",
+    *,
+    callbacks: Sequence[Callback] = (),
+    trust: bool = False,
 ) -> Evaluation:
     """Rebuild a run from its directory and score its best epoch.
 
@@ -51,6 +56,7 @@ def evaluate_run(
         run: the run directory.
         overrides: a data config to use in place of the run's own.
         split: which one to score.
+        callbacks: told when the test ends.
         trust: instantiate what birdlab doesn't ship, too.
     """
     cfg = run.config(trust=trust)
@@ -64,7 +70,8 @@ def evaluate_run(
     config.check_species(cfg, data.settled())
     checkpoint = run.checkpoint(run.best)
     task.load_weights(checkpoint["state_dict"], str(run.best))
-    return evaluate(task, data, build_trainer(cfg, run, logger=False), split, own)
+    trainer = build_trainer(cfg, run, logger=False, callbacks=list(callbacks))
+    return evaluate(task, data, trainer, split, own)
 
 
 def data_config(run: Run, name: str | None, settings: list[str], *, trust: bool) -> DictConfig | None:

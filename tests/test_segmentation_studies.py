@@ -1,8 +1,12 @@
-"""Each segmentation study trains two steps, is tested, and is read back from its run directory."""
+"""Each segmentation study trains two steps, is tested, and is read back; each job of its sweeps composes."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
+import yaml
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from birdlab import config
 from birdlab.evaluate import evaluate_run
@@ -36,3 +40,80 @@ def test_study_trains_two_steps_and_is_read_back(study: str, tmp_path: Path, tin
     scores = train(cfg, run)
     assert scores.network["images"] == 4
     assert evaluate_run(run).network["iou"] == pytest.approx(scores.network["iou"])
+
+
+def jobs(sweep: str) -> list[list[str]]:
+    """The words of each job of conf/sweep/SWEEP.yaml with the seed 0."""
+    text = (config.CONF / "sweep" / f"{sweep}.yaml").read_text(encoding="utf-8")
+    sweeper = yaml.safe_load(text)["hydra"]["sweeper"]
+    values = {key: str(value).replace(" ", "").split(",") for key, value in sweeper["params"].items()}
+    assert values.pop("seed") == ["0", "1", "2"]
+    grid = [
+        [f"{key}={value}" for key, value in zip(values, job, strict=True)]
+        for job in product(*values.values())
+    ]
+    together = sweeper.get("together", {})
+    assert set(together) <= {word for job in grid for word in job}, "words that no job has"
+    return [[*job, *(more for word in job for more in together.get(word, []))] for job in grid]
+
+
+def flat(cfg: object, prefix: str = "") -> dict[str, object]:
+    if not isinstance(cfg, dict):
+        return {prefix: cfg}
+    return {key: leaf for name, part in cfg.items() for key, leaf in flat(part, f"{prefix}.{name}").items()}
+
+
+def differences(words: list[str], study: str = "focal_tversky") -> dict[str, object]:
+    """What a job's config has other than its study's."""
+    one, other = (
+        flat(OmegaConf.to_container(config.compose(given), resolve=True))
+        for given in ([f"+experiment={study}"], words)
+    )
+    return {key[1:]: value for key, value in other.items() if key not in one or one[key] != value}
+
+
+def test_each_ablation_turns_one_switch_of_focal_tversky() -> None:
+    found = {}
+    for words in jobs("ablations"):
+        changed = differences(words)
+        found[changed.pop("ablation")] = changed
+    assert found.pop("none") == {}
+    assert found.pop("no_residual") == {"model.residual": False}
+    assert found.pop("no_skips") == {"model.skips": False}
+    assert found.pop("plain") == {"model.residual": False, "model.skips": False}
+    assert found.pop("squeeze_excitation") == {"model.squeeze_excitation": True}
+    for side in (256, 512):
+        assert found.pop(f"resolution_{side}") == {"data.image_size": [side, side]}
+    without, pretrained = (found.pop(f"mobilenet_{name}") for name in ("encoder", "imagenet"))
+    assert without["model.encoder_name"] == "mobilenet_v2"
+    assert pretrained == without | {"model.encoder_weights": "imagenet"}
+    for name in ("physical", "paper001", "paper003"):
+        changed = found.pop(f"augment_{name}")
+        assert {key.split(".")[0] for key in changed} == {"augment"}
+    assert found == {}
+
+
+def test_each_network_of_the_ablations_is_built() -> None:
+    for words in jobs("ablations"):
+        if "model.encoder_weights=imagenet" not in words:
+            instantiate(config.compose(words).model)
+
+
+def test_learning_rate_and_batch_size_are_a_grid_around_the_study_s() -> None:
+    made = [differences(["+experiment=focal_tversky", *words]) for words in jobs("rate_and_batch")]
+    assert {} in made
+    assert len({str(sorted(each.items())) for each in made}) == 4 * 3
+    moved = {"optimizer.lr", "loader.batch_size", "task.datamodule.batch_size"}
+    assert set().union(*made) == moved
+
+
+def test_fewer_masks_are_trained_on_for_more_epochs() -> None:
+    made = [config.compose(words) for words in jobs("train_size")]
+    assert [(cfg.data.n_train, cfg.trainer.max_epochs) for cfg in made] == [
+        (10, 640),
+        (30, 320),
+        (100, 160),
+        (300, 80),
+        (1000, 40),
+    ]
+    assert all(cfg.data.n_val is None for cfg in made)

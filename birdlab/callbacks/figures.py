@@ -42,7 +42,7 @@ class PredictionPanels(Callback):
     def __init__(self, every: int = 5, samples: int = 4) -> None:
         self.every = every
         self.samples = samples
-        self._chosen: _Chosen | None = None
+        self._chosen: Chosen | None = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
@@ -52,7 +52,8 @@ class PredictionPanels(Callback):
             return
         assert isinstance(pl_module, SegmentationTask)
         if self._chosen is None:
-            self._chosen = _Chosen(_data(trainer), "val", self.samples)
+            data = data_of(trainer)
+            self._chosen = Chosen(data, "val", spread_over(data, "val", self.samples))
         chosen = self._chosen
         probabilities = list(chosen.logits(trainer, pl_module).sigmoid().numpy())
         threshold = float(pl_module.threshold)
@@ -86,7 +87,7 @@ class StudyFigures(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, SegmentationTask)
-        data, task = _data(trainer), pl_module
+        data, task = data_of(trainer), pl_module
         present = [split for split, samples in data.splits.items() if samples]
         # Every rank has its share of the validation data; what follows is for one of them.
         curve = _iou_by_threshold(trainer, task, data) if "val" in present else None
@@ -95,7 +96,8 @@ class StudyFigures(Callback):
         shares = {split: foreground_shares(data.arrays(split)) for split in present}
         self._write(trainer, "foreground", figures.foreground_histogram(shares))
 
-        examples = _Chosen(data, "train" if "train" in present else "test", self.samples)
+        shown: Split = "train" if "train" in present else "test"
+        examples = Chosen(data, shown, spread_over(data, shown, self.samples))
         pairs = figures.example_pairs(examples.images, examples.masks, examples.extents, examples.ids)
         self._write(trainer, "examples", pairs)
 
@@ -107,24 +109,21 @@ class StudyFigures(Callback):
             chosen = float(task.threshold)
             self._write(trainer, "threshold", figures.threshold_curve(THRESHOLDS, curve, chosen=chosen))
         if "test" in present:
-            panels = figures.prediction_panels(**_tested(trainer, task, data, self.samples))
+            few, more = (spread_over(data, "test", count) for count in (self.samples, _GALLERY_SAMPLES))
+            panels = figures.prediction_panels(**Chosen(data, "test", few).at_native_size(trainer, task))
             self._write(trainer, "predictions", panels)
-            figures.write_gallery(
-                _folder(trainer) / "samples", **_tested(trainer, task, data, _GALLERY_SAMPLES)
-            )
+            gallery = Chosen(data, "test", more).at_native_size(trainer, task)
+            figures.write_gallery(_folder(trainer) / "samples", **gallery)
 
     def _write(self, trainer: Trainer, name: str, figure: Figure) -> None:
-        for suffix in ("png", "pdf"):
-            figures.save(figure, _folder(trainer) / f"{name}.{suffix}")
+        figures.save_for_paper(figure, _folder(trainer) / name)
 
 
-class _Chosen:
-    """A few samples of a split at network size, spread over their share of foreground."""
+class Chosen:
+    """Some samples of a split at network size."""
 
-    def __init__(self, data: SegmentationData, split: Split, count: int) -> None:
-        arrays = data.arrays(split)
-        indices = spread(foreground_shares(arrays), count)
-        dataset = SegmentationDataset(arrays)
+    def __init__(self, data: SegmentationData, split: Split, indices: Sequence[int]) -> None:
+        dataset = SegmentationDataset(data.arrays(split))
         self.batch = collate([dataset[index] for index in indices])
         self.samples = [data.splits[split][index] for index in indices]
         self.source = data.source
@@ -149,6 +148,24 @@ class _Chosen:
         """Of foreground, float32 [N, F, T], on the CPU."""
         return _logits(trainer, task, trainer.strategy.batch_to_device(self.batch)).cpu()
 
+    def at_native_size(self, trainer: Trainer, task: SegmentationTask) -> dict[str, Any]:
+        """What there is to show of them, at the resolution of the masks, where test scores are."""
+        images, masks = zip(*(self.source.read(sample) for sample in self.samples), strict=True)
+        native = to_native(self.logits(trainer, task), [torch.from_numpy(mask) for mask in masks])
+        return {
+            "images": images,
+            "truths": masks,
+            "probabilities": [one.sigmoid().numpy() for one in native],
+            "extents": self.extents,
+            "ids": self.ids,
+            "threshold": float(task.threshold),
+        }
+
+
+def spread_over(data: SegmentationData, split: Split, count: int) -> list[int]:
+    """Indices of a few samples from the emptiest mask to the fullest."""
+    return spread(foreground_shares(data.arrays(split)), count)
+
 
 def _iou_by_threshold(trainer: Trainer, task: SegmentationTask, data: SegmentationData) -> list[float]:
     """The mean IoU of validation data at each of `THRESHOLDS`, over all ranks."""
@@ -159,23 +176,8 @@ def _iou_by_threshold(trainer: Trainer, task: SegmentationTask, data: Segmentati
     return scores.iou_by_threshold()
 
 
-def _tested(trainer: Trainer, task: SegmentationTask, data: SegmentationData, count: int) -> dict[str, Any]:
-    """What there is to show of some test samples, at the resolution of the masks, where test scores are."""
-    chosen = _Chosen(data, "test", count)
-    images, masks = zip(*(data.source.read(sample) for sample in chosen.samples), strict=True)
-    native = to_native(chosen.logits(trainer, task), [torch.from_numpy(mask) for mask in masks])
-    return {
-        "images": images,
-        "truths": masks,
-        "probabilities": [one.sigmoid().numpy() for one in native],
-        "extents": chosen.extents,
-        "ids": chosen.ids,
-        "threshold": float(task.threshold),
-    }
-
-
 def _log_masks(
-    logger: WandbLogger, chosen: _Chosen, predicted: Sequence[NDArray[np.bool_]], step: int
+    logger: WandbLogger, chosen: Chosen, predicted: Sequence[NDArray[np.bool_]], step: int
 ) -> None:
     # W&B draws the first row on top.
     logger.log_image(
@@ -199,7 +201,7 @@ def _logits(trainer: Trainer, task: SegmentationTask, batch: Any) -> Tensor:
         return task.logits(batch["image"]).float()
 
 
-def _data(trainer: Trainer) -> SegmentationData:
+def data_of(trainer: Trainer) -> SegmentationData:
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(data, SegmentationData)
     return data

@@ -37,8 +37,7 @@ class SpeciesFigures(Callback):
             counts = confusion(pl_module.tested.samples, pl_module.names)
             made["confusion"] = figures.confusion_matrix(counts.numpy(), pl_module.names)
         for name, figure in made.items():
-            for suffix in ("png", "pdf"):
-                figures.save(figure, folder / "figures" / f"{name}.{suffix}")
+            figures.save_for_paper(figure, folder / "figures" / name)
 
 
 def confusion(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> torch.Tensor:

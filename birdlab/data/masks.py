@@ -1,5 +1,7 @@
 """Where a known call is the sound that is heard: exact masks from a clean track and its background."""
 
+import math
+
 import cv2
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 _LEVEL_ROWS, _LEVEL_COLUMNS = 15, 151
 _CLOSING = (9, 7)
 _OPENING = (5, 3)
+_PAUSE_COLUMNS = 50
 
 
 def background_level(background: Tensor) -> Tensor:
@@ -59,6 +62,25 @@ def bird_mask(
     above_background = clean > background * 10 ** (snr_db / 20)
     near_peak = clean > clean.max() * 10 ** (-peak_range_db / 20)
     return torch.from_numpy(_tidied((above_background & near_peak).numpy().view(np.uint8)).view(np.bool_))
+
+
+def call_columns(mask: Tensor) -> float:
+    """How long the calls of a mask are, on average: stretches of time in which there is foreground.
+
+    Pauses of up to 50 columns (100 ms) don't end a call, and calls that overlap in time are one.
+
+    Args:
+        mask: [F, T]; what isn't 0 is foreground.
+
+    Returns:
+        Columns; NaN without foreground.
+    """
+    columns = mask.any(dim=0).nonzero().flatten().cpu().numpy()
+    if not len(columns):
+        return math.nan
+    ends = np.flatnonzero(np.diff(columns) > _PAUSE_COLUMNS + 1)
+    lengths = columns[[*ends, -1]] - columns[[0, *(ends + 1)]] + 1
+    return float(lengths.mean())
 
 
 def _tidied(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

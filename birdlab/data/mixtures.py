@@ -160,6 +160,7 @@ class Mixtures(SegmentationSource):
         """See `Source.splits`. Reads the headers of all recordings."""
         calls = self._divided("calls", self.calls)
         noise = self._divided("noise", self.noise)
+        _check_apart(calls, noise)
         mixtures: dict[Split, list[Sample]] = {
             split: [self._draw(split, index, calls[split], noise[split]) for index in range(self.size[split])]
             for split in SPLITS
@@ -315,6 +316,21 @@ def source_recording(file: Path) -> str:
     patterns = (r"XC\d+", r"(?:\d{6}|\d{8})[_-]\d{6}", r"(?<=\d-)\d+(?=-[A-Z]$)", r"\d{5,}")
     found = (re.search(pattern, stem) for pattern in patterns)
     return next((match.group() for match in found if match), stem)
+
+
+def _check_apart(calls: Mapping[Split, Sequence[Path]], noise: Mapping[Split, Sequence[Path]]) -> None:
+    """No recording is heard as a call in one split and as background in another."""
+    split_of = {source_recording(file): split for split, files in calls.items() for file in files}
+    for split, files in noise.items():
+        for file in files:
+            recording = source_recording(file)
+            other = split_of.get(recording, split)
+            if other != split:
+                raise BirdlabError(
+                    f"{file} comes from the recording {recording!r}, which has calls in data.calls: they "
+                    f"are drawn for {other} and it for {split}, so scores would be too good. Take it out of "
+                    "data.noise."
+                )
 
 
 def _audio_files(kind: str, folder: Path) -> list[Path]:

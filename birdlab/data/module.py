@@ -27,7 +27,7 @@ class SourceData(LightningDataModule):
 
     Training batches are shuffled by (seed, epoch, index) alone, so neither the number of workers nor a resume
     changes them. Needs ``Trainer(use_distributed_sampler=False)``: the samplers deal samples out to the ranks
-    themselves.
+    themselves. A last training batch of one sample is left out.
 
     Args:
         source: the data set.
@@ -147,9 +147,13 @@ class SourceData(LightningDataModule):
             # `trainer.current_epoch` is one behind.
             sampler.set_epoch(trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
         workers = self._workers(idle=idle)
+        # Batch norm has no variance of one sample whose features are down to one pixel. Each epoch leaves out
+        # another sample.
+        single = training and self.batch_size > 1 and len(sampler) % self.batch_size == 1 < len(sampler)
         return DataLoader(
             dataset,
             batch_size=sampler.batch_size,
+            drop_last=single,
             sampler=sampler,
             num_workers=workers,
             collate_fn=collate,

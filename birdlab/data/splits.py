@@ -148,9 +148,13 @@ def check_no_leaks(splits: dict[Split, list[Sample]]) -> None:
         if shared:
             group = min(shared)
             ids = [min(s.id for s in splits[split] if s.group == group) for split in (one, other)]
+            more = f", as do {len(shared) - 1} more" if len(shared) > 1 else ""
             raise BirdlabError(
-                f"recording {group!r} stands in {one} (sample {ids[0]!r}) and {other} (sample {ids[1]!r}), "
-                f"as do {len(shared) - 1} more: scores would be too good. Move each recording into one split."
+                f"recording {group!r} stands in {one} (sample {ids[0]!r}) and {other} (sample {ids[1]!r})"
+                f"{more}: scores would be too good. Two channels are one recording. Move all files of a "
+                "recording into the folder of one split, or all files of the data set into one pair of "
+                "Images/ and Masks/, which data.fractions divides by recording. If only train and val share "
+                "recordings, data.folds=5 divides these anew."
             )
 
 

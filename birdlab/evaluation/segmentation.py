@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from birdlab.audio.spectrogram import Spectrogram
 from birdlab.baselines import EnergyThreshold, hand_coarsened, through_network_size
 from birdlab.data.module import SourceData
 from birdlab.data.segmentation import SegmentationData
@@ -39,8 +40,15 @@ def _(data: SegmentationData, tested: Tested, split: Split, own: SourceData) -> 
         network_tuned=tested.tuned,
         threshold=tested.threshold,
         references=reference_scores(data, split, validation),
-        samples=sample_table(data, tested, split),
+        samples=samples_with_calls(data, tested, split),
     )
+
+
+def samples_with_calls(data: SegmentationData, tested: Tested, split: Split) -> list[dict[str, Any]]:
+    """`sample_table`, the columns of a mask that hold a call being seconds: ``call_s``."""
+    column_s = Spectrogram.hop / data.source.sample_rate
+    table = sample_table(data, tested, split)
+    return [row | {"call_s": row.pop("call_columns") * column_s} for row in table]
 
 
 def reference_scores(data: SegmentationData, split: Split, validation: SegmentationData) -> dict[str, Scores]:

@@ -6,19 +6,23 @@ from birdlab.figures.charts import (
     learning_curves,
     threshold_curve,
 )
+from birdlab.figures.errors import error_analysis, reliability_diagram
 from birdlab.figures.gallery import write_gallery
 from birdlab.figures.spectrograms import augmentation_draws, example_pairs, prediction_panels
-from birdlab.figures.style import Extent, save
+from birdlab.figures.style import Extent, save, save_for_paper
 
 __all__ = [
     "Extent",
     "augmentation_draws",
     "confusion_matrix",
+    "error_analysis",
     "example_pairs",
     "foreground_histogram",
     "learning_curves",
     "prediction_panels",
+    "reliability_diagram",
     "save",
+    "save_for_paper",
     "threshold_curve",
     "write_gallery",
 ]

@@ -99,6 +99,12 @@ def save(figure: Figure, path: Path, *, dpi: int = 300) -> None:
         figure.savefig(temporary, dpi=dpi, metadata=metadata)
 
 
+def save_for_paper(figure: Figure, path: Path, *, dpi: int = 300) -> None:
+    """Write a figure as PNG and as PDF; ``path`` has no suffix."""
+    for suffix in (".png", ".pdf"):
+        save(figure, path.with_name(path.name + suffix), dpi=dpi)
+
+
 def label_frequency_and_time(axes: Axes, *, frequency: bool, time: bool) -> None:
     """Name the axes of a spectrogram, or leave out the tick labels that a neighbour shows already."""
     if frequency:

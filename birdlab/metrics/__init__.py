@@ -1,5 +1,6 @@
 """One definition of every score, used by tasks, evaluation and reports alike."""
 
+from birdlab.metrics.calibration import Reliability, ReliabilityCurve
 from birdlab.metrics.classification import SpeciesScores
 from birdlab.metrics.rows import MeanLoss
 from birdlab.metrics.segmentation import (
@@ -19,6 +20,8 @@ __all__ = [
     "Counts",
     "LegacyIoU",
     "MeanLoss",
+    "Reliability",
+    "ReliabilityCurve",
     "SegmentationScores",
     "SpeciesScores",
     "foreground",

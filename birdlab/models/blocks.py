@@ -8,17 +8,29 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import SqueezeExcitation
 
 from birdlab.errors import BirdlabError
 
+_SQUEEZE = 16
+"""Hu et al. squeeze channels to a sixteenth; fewer than four would hardly tell them apart."""
+
 
 class ConvBlock(nn.Sequential):
-    """Twice: 3x3 convolution, batch norm, ReLU. [B, in, F, T] -> [B, out, F, T]."""
+    """Twice: 3x3 convolution, batch norm, ReLU. [B, in, F, T] -> [B, out, F, T].
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(
-            *conv_norm_relu(in_channels, out_channels), *conv_norm_relu(out_channels, out_channels)
+    With ``squeeze_excitation`` each channel is weighted by what the whole image holds, before the last ReLU
+    (Hu et al., "Squeeze-and-Excitation Networks", 2018).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, squeeze_excitation: bool = False) -> None:
+        *convolutions, activation = (
+            *conv_norm_relu(in_channels, out_channels),
+            *conv_norm_relu(out_channels, out_channels),
         )
+        if squeeze_excitation:
+            convolutions.append(SqueezeExcitation(out_channels, max(4, out_channels // _SQUEEZE)))
+        super().__init__(*convolutions, activation)
 
 
 class ResidualBlock(nn.Module):
@@ -28,9 +40,9 @@ class ResidualBlock(nn.Module):
     Learning for Image Recognition", 2016, option B).
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, squeeze_excitation: bool = False) -> None:
         super().__init__()
-        *convolutions, self.activation = ConvBlock(in_channels, out_channels)
+        *convolutions, self.activation = ConvBlock(in_channels, out_channels, squeeze_excitation)
         self.residual = nn.Sequential(*convolutions)
         self.shortcut: nn.Module = nn.Identity()
         if in_channels != out_channels:

@@ -1,6 +1,7 @@
 """U-Net with a residual encoder, the network of the focal_tversky study."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from birdlab.models.blocks import ConvBlock, ResidualBlock
 from birdlab.models.unet import UNet
@@ -19,6 +20,7 @@ class ResUNet(UNet):
         dropout: probability that a feature of the bottleneck is dropped in training.
         residual: False makes the encoder's blocks plain, which leaves a U-Net.
         skips: False gives the decoder nothing but the bottleneck.
+        squeeze_excitation: weight the channels of each block of the encoder by what the whole image holds.
 
     Raises:
         ValueError: as `UNet`.
@@ -32,6 +34,7 @@ class ResUNet(UNet):
         dropout: float = 0.3,
         residual: bool = True,
         skips: bool = True,
+        squeeze_excitation: bool = False,
     ) -> None:
         super().__init__(
             in_channels,
@@ -39,6 +42,6 @@ class ResUNet(UNet):
             widths,
             dropout,
             decoder_dropout=False,
-            block=ResidualBlock if residual else ConvBlock,
+            block=partial(ResidualBlock if residual else ConvBlock, squeeze_excitation=squeeze_excitation),
             skips=skips,
         )

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,6 +18,7 @@ from birdlab.models.weights import load_strictly
 
 Batch = dict[str, Any]
 Scores = dict[str, float]
+Row = TypeVar("Row")
 MemoryFormat = Literal["contiguous", "channels_last"]
 
 
@@ -151,12 +152,12 @@ class Task(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["birdlab"] = {"config": self.settings}
 
-    def gathered(self, ids: list[str]) -> list[str]:
+    def gathered(self, rows: list[Row]) -> list[Row]:
         """The lists of all ranks, rank after rank, as torchmetrics gathers what it keeps."""
         if not (dist.is_available() and dist.is_initialized()):
-            return ids
-        parts: list[list[str]] = [[] for _ in range(dist.get_world_size())]
-        dist.all_gather_object(parts, ids)
+            return rows
+        parts: list[list[Row]] = [[] for _ in range(dist.get_world_size())]
+        dist.all_gather_object(parts, rows)
         return [one for part in parts for one in part]
 
     def load_weights(self, state: Mapping[str, Tensor], origin: str) -> None:

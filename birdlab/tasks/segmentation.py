@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from birdlab.metrics import PER_IMAGE, Counts, LegacyIoU, SegmentationScores
+from birdlab.data.masks import call_columns
+from birdlab.metrics import PER_IMAGE, Counts, LegacyIoU, Reliability, ReliabilityCurve, SegmentationScores
 from birdlab.tasks.base import Batch, Task, Tested
 
 
@@ -33,6 +34,8 @@ class SegmentationTask(Task):
     }
 
     threshold: Tensor
+    reliability: ReliabilityCurve
+    """Of the last test, at the size of the native masks."""
 
     def __init__(self, *args: Any, channels: int = 1, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -40,7 +43,8 @@ class SegmentationTask(Task):
         self.register_buffer("threshold", torch.tensor(0.5))
         self.val_scores = SegmentationScores()
         self.test_scores = SegmentationScores()
-        self._test_ids: list[str] = []
+        self._test_rows: list[dict[str, Any]] = []
+        self.test_reliability = Reliability()
         self.val_legacy_iou, self.test_legacy_iou = LegacyIoU(), LegacyIoU()
 
     def as_input(self, image: Tensor) -> Tensor:
@@ -61,15 +65,18 @@ class SegmentationTask(Task):
         return self.logits(batch["image"]).float().sigmoid()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss: Tensor = self.loss(self.logits(batch["image"]), batch["mask"])
+        loss: Tensor = self.loss(self.logits(batch["image"]), truth(batch))
         self.train_loss.update(loss.detach())
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch, for `FiniteLoss` to look at."""
         logits = self.logits(batch["image"])
-        self.val_loss.update(self.loss(logits, batch["mask"]), len(logits))
+        loss: Tensor = self.loss(logits, truth(batch))
+        self.val_loss.update(loss, len(logits))
         self.val_scores.update(logits, batch["mask"])
         self.val_legacy_iou.update(logits, batch["mask"])
+        return loss
 
     def on_validation_epoch_end(self) -> None:
         chosen = self.val_scores.best_threshold()
@@ -92,36 +99,44 @@ class SegmentationTask(Task):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self.logits(batch["image"])
-        self.test_loss.update(self.loss(logits, batch["mask"]), len(logits))
+        self.test_loss.update(self.loss(logits, truth(batch)), len(logits))
         self.test_legacy_iou.update(logits, batch["mask"])
-        self._test_ids += batch["id"]
-        self.test_scores.update(to_native(logits, batch["native_mask"]), batch["native_mask"])
+        for one, mask, id in zip(logits, batch["native_mask"], batch["id"], strict=True):
+            (native,) = to_native(one[None], [mask])
+            self.test_scores.update([native], [mask])
+            self.test_reliability.update(native, mask)
+            self._test_rows.append({"id": id, "call_columns": call_columns(mask)})
 
     def on_test_epoch_end(self) -> None:
         at_half = self.test_scores.scores(0.5)
+        self.reliability = self.test_reliability.curve()
         at_half |= {
+            "calibration_error": self.reliability.error,
             "loss": self.test_loss.compute(),
             "legacy_iou": self.test_legacy_iou.compute(),
         }
         chosen = float(self.threshold)
-        ids, self._test_ids = self.gathered(self._test_ids), []
+        rows, self._test_rows = self.gathered(self._test_rows), []
         self.tested = Tested(
             scores=at_half,
-            samples=sample_rows(ids, self.test_scores.counts(chosen)),
+            samples=sample_rows(rows, self.test_scores.counts(chosen)),
             tuned=self.test_scores.scores(chosen),
             threshold=chosen,
         )
         for stage, scores in {"test": self.tested.scores, "test_tuned": self.tested.tuned or {}}.items():
             self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
-        for metric in (self.test_loss, self.test_scores, self.test_legacy_iou):
+        for metric in (self.test_loss, self.test_scores, self.test_legacy_iou, self.test_reliability):
             metric.reset()
 
 
-def sample_rows(ids: Sequence[str], counts: Counts) -> list[dict[str, Any]]:
-    """A row for each sample: its scores, and its pixels by what was predicted and what is true."""
+_ERRORS = ("over_segmentation", "under_segmentation", "false_positive_area")
+
+
+def sample_rows(samples: Sequence[Mapping[str, Any]], counts: Counts) -> list[dict[str, Any]]:
+    """A row for each sample: its own, its scores, its pixels by what was predicted and what is true."""
     columns: dict[str, list[Any]] = {
         name: PER_IMAGE[name](counts).tolist()
-        for name in ("iou", "iou_two_class", "dice", "precision", "recall")
+        for name in ("iou", "iou_two_class", "dice", "precision", "recall", *_ERRORS)
     } | {
         "true_positive": counts.tp.tolist(),
         "false_positive": counts.fp.tolist(),
@@ -130,8 +145,18 @@ def sample_rows(ids: Sequence[str], counts: Counts) -> list[dict[str, Any]]:
         "foreground_share": (counts.true_area.double() / counts.pixels).tolist(),
     }
     return [
-        {"id": one, **{name: values[row] for name, values in columns.items()}} for row, one in enumerate(ids)
+        {**sample, **{name: values[row] for name, values in columns.items()}}
+        for row, sample in enumerate(samples)
     ]
+
+
+def truth(batch: Batch) -> Tensor:
+    """Where a batch has bird, bool [B, F, T]: every class but the background, as in scores.
+
+    A mask may have more than one foreground class, or several pixel values that mean the same.
+    """
+    mask: Tensor = batch["mask"]
+    return mask != 0
 
 
 def foreground_logits(logits: Tensor) -> Tensor:

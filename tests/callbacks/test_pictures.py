@@ -1,5 +1,6 @@
 """The figure and progress callbacks in a real training of two epochs."""
 
+import csv
 import io
 import json
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import torch
 from matplotlib.image import imread
 
 from birdlab.build import build_data, build_task, build_trainer, close_loggers
+from birdlab.callbacks.errors import ErrorAnalysis
 from birdlab.callbacks.figures import PredictionPanels, StudyFigures
 from birdlab.callbacks.progress import Progress
 from birdlab.config import compose
@@ -70,7 +72,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_pairs: Path) -> Itera
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
         patch.setenv("WANDB_SILENT", "true")
-        callbacks = [PredictionPanels(every=2, samples=3), StudyFigures(), Progress()]
+        callbacks = [
+            PredictionPanels(every=2, samples=3),
+            StudyFigures(),
+            ErrorAnalysis(samples=3),
+            Progress(),
+        ]
         yield train(tiny_pairs, tmp_path_factory.mktemp("run"), callbacks, "wandb")
 
 
@@ -86,16 +93,42 @@ def panels(trained: Trained, offline_wandb: ModuleType) -> list[dict[str, Any]]:
 
 def test_all_figures_are_there_and_whole(trained: Trained) -> None:
     names = ("foreground", "examples", "learning_curves", "threshold", "predictions")
+    names += ("errors", "worst", "calibration")
     files = {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")} | {
         "validation.png",
         "samples",
+        "errors.csv",
+        "calibration.csv",
     }
     assert {path.name for path in trained.run.figures.iterdir()} == files
     for file in trained.run.figures.glob("*.*"):
         if file.suffix == ".png":
             assert imread(file)[..., :3].std() > 0.01  # not blank
-        else:
+        elif file.suffix == ".pdf":
             assert file.read_bytes().startswith(b"%PDF")
+
+
+def test_error_figures_are_on_the_dashboard(trained: Trained, offline_wandb: ModuleType) -> None:
+    (folder,) = (trained.run.directory / "wandb").glob("offline-run-*")
+    history = offline_wandb.read_offline_run(folder).history
+    for name in ("errors", "worst", "calibration"):
+        ((logged, *others),) = [row[f"test/{name}"]["filenames"] for row in history if f"test/{name}" in row]
+        assert not others
+        assert (folder / "files" / logged).read_bytes() == (trained.run.figures / f"{name}.png").read_bytes()
+
+
+def test_tables_hold_what_the_error_figures_show(trained: Trained) -> None:
+    def table(name: str) -> list[dict[str, str]]:
+        with (trained.run.figures / name).open(newline="") as lines:
+            return list(csv.DictReader(lines))
+
+    bins = table("errors.csv")
+    assert {row["factor"]: row["samples"] for row in bins} == {"foreground_share": "4", "call_s": "4"}
+    calls = [row["call_columns"] for row in trained.task.tested_samples]
+    assert calls == [8] * 4  # columns of the mask that hold the one call
+    assert float(bins[1]["middle"]) == pytest.approx(8 * 64 / 32_000)
+    pixels = sum(int(row["pixels"]) for row in table("calibration.csv"))
+    assert pixels == 4 * 64 * 48
 
 
 def test_panels_are_drawn_every_so_many_epochs_and_after_the_last(panels: list[dict[str, Any]]) -> None:

@@ -71,8 +71,20 @@ def test_one_folder_is_split_by_recording(tmp_path: Path, add: Add) -> None:
 def test_a_recording_in_two_split_folders_is_a_leak(tmp_path: Path, add: Add) -> None:
     add("Training", "XC7_left")
     add("Test", "XC7_right")
-    with pytest.raises(BirdlabError, match="XC7"):
+    with pytest.raises(
+        BirdlabError, match=r"'XC7' .* Two channels are one recording\. Move .*data\.fractions"
+    ):
         ImageFolders(root=tmp_path).splits()
+
+
+def test_the_ways_out_of_a_leak_lead_out(tmp_path: Path, add: Add) -> None:
+    for number in range(5):
+        add("Training", f"XC{number}_left")
+        add("Valid", f"XC{number}_right")
+    with pytest.raises(BirdlabError, match=r"as do 4 more: .* data\.folds=5"):
+        ImageFolders(root=tmp_path).splits()
+    splits = ImageFolders(root=tmp_path, folds=5).splits()
+    assert {split: len(samples) for split, samples in splits.items()} == {"train": 8, "val": 2, "test": 0}
 
 
 def test_two_sided_images_are_read_as_they_are(tmp_path: Path, add: Add) -> None:

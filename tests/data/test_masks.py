@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from birdlab.data.masks import background_level, bird_mask
+from birdlab.data.masks import background_level, bird_mask, call_columns
 
 
 def blob(value: float, shape: tuple[int, int] = (80, 60)) -> torch.Tensor:
@@ -68,3 +68,13 @@ def test_level_is_the_root_mean_square_around_a_cell() -> None:
     level = background_level(impulse)
     assert math.isclose(float(level[50, 300]), 2 / math.sqrt(15 * 151), rel_tol=1e-4)
     assert float(level[50, 300 + 76]) < 1e-3
+
+
+def test_calls_are_stretches_of_time_that_pauses_under_a_tenth_of_a_second_do_not_end() -> None:
+    mask = torch.zeros(4, 400, dtype=torch.uint8)
+    mask[1, 10:20] = mask[3, 70:80] = 1  # 50 columns between the two
+    mask[2, 131:231] = 1  # 51 columns after them
+    mask[0, 150:160] = 1  # at the same time as another
+    assert call_columns(mask) == (70 + 100) / 2
+    assert call_columns(mask[:, :60]) == 10
+    assert math.isnan(call_columns(torch.zeros(4, 9)))

@@ -39,6 +39,17 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "calls", root / "noise"
 
 
+def test_a_recording_that_is_call_here_and_background_there_is_refused(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for number in range(12):
+        name = f"XC{number}_wind" if number < 6 else f"rain_{number}"
+        io.write(tmp_path / f"{name}.wav", white(0.6, number), RATE)
+    with pytest.raises(BirdlabError, match=r"XC\d_wind\.wav comes from .* Take it out of data\.noise"):
+        # Two shares of one size, in the other order: whatever is drawn, some recording is on both sides.
+        Mixtures(calls=folders[0], noise=tmp_path, size=SIZE, window_s=0.5).splits()
+
+
 @pytest.fixture
 def mixtures(folders: tuple[Path, Path]) -> Mixtures:
     return Mixtures(calls=folders[0], noise=folders[1], size=SIZE, window_s=0.5)

@@ -105,6 +105,22 @@ def test_validation_sees_every_sample_once_in_order(data: SegmentationData, tmp_
         assert ids == [f"val-{i:03d}" for i in range(5)]
 
 
+@pytest.mark.parametrize(("batch_size", "batches"), [(3, 3), (4, 3), (1, 10), (9, 1), (16, 1)])
+def test_a_last_batch_of_one_image_is_left_out(
+    toy: ModuleType, root: Path, tmp_path: Path, batch_size: int, batches: int
+) -> None:
+    data = SegmentationData(toy.ToySource(root=root), batch_size=batch_size, cache_dir=tmp_path / "cache")
+    sizes = [len(batch["id"]) for batch in data.train_dataloader()]  # of 10 images
+    assert len(sizes) == batches
+    assert batch_size == 1 or min(sizes) > 1
+
+
+def test_a_single_image_is_a_batch(toy: ModuleType, tmp_path: Path) -> None:
+    toy.toy_files(tmp_path / "one", train=1, val=1, test=1)
+    data = SegmentationData(toy.ToySource(root=tmp_path / "one"), batch_size=4, cache_dir=tmp_path / "cache")
+    assert len(data.train_dataloader()) == 1
+
+
 def test_overfitting_repeats_the_same_batches(toy: ModuleType, root: Path, tmp_path: Path) -> None:
     noise = Augmentation([albumentations.GaussNoise(p=1)])
     data = SegmentationData(toy.ToySource(root=root), noise, 4, 0, cache_dir=tmp_path / "cache")

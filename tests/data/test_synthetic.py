@@ -15,6 +15,7 @@ from birdlab.audio.io import info
 from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.boxes import read_boxes
 from birdlab.data.folders import ImageFolders
+from birdlab.data.splits import check_no_leaks
 from birdlab.data.synthesis import production, writing
 from birdlab.data.synthesis.scene import Recipe, scene
 from birdlab.data.synthetic import Synthetic
@@ -116,6 +117,16 @@ def test_other_parameters_never_meet(source: Synthetic, monkeypatch: pytest.Monk
     assert replace(source, n_train=1).folder in folders
     assert replace(source, snr_db=[-10, 20], window_s=1).folder in folders
     assert replace(source, size={"train": 9}).folder in folders
+
+
+def test_scenes_of_two_splits_share_no_draw_and_their_copies_are_a_leak(source: Synthetic) -> None:
+    """Siblings would be scenes of one seed: each scene has a seed and a group of its own."""
+    splits = source.splits()
+    images = {source.read(sample)[0].tobytes() for samples in splits.values() for sample in samples}
+    assert len(images) == sum(map(len, splits.values()))
+    splits["test"].append(splits["train"][0])
+    with pytest.raises(BirdlabError, match=r"stands in train .* and test"):
+        check_no_leaks(splits)
 
 
 def test_caps_take_the_first_and_write_no_more(tmp_path: Path, source: Synthetic) -> None:

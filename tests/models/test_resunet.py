@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torchvision.ops import SqueezeExcitation
 
 from birdlab.errors import BirdlabError
 from birdlab.models.resunet import ResUNet
@@ -31,8 +32,9 @@ def test_logits_have_the_size_of_the_image(in_channels: int, out_channels: int) 
 
 @pytest.mark.parametrize("residual", [True, False])
 @pytest.mark.parametrize("skips", [True, False])
-def test_every_parameter_has_a_gradient(residual: bool, skips: bool) -> None:
-    net = ResUNet(widths=TINY, residual=residual, skips=skips)
+@pytest.mark.parametrize("squeeze_excitation", [True, False])
+def test_every_parameter_has_a_gradient(residual: bool, skips: bool, squeeze_excitation: bool) -> None:
+    net = ResUNet(widths=TINY, residual=residual, skips=skips, squeeze_excitation=squeeze_excitation)
     net(torch.rand(4, 1, 16, 16)).square().sum().backward()
     without = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == []
@@ -48,6 +50,21 @@ def test_skips_carry_what_the_bottleneck_has_lost() -> None:
 
     assert varies(skips=True)
     assert not varies(skips=False)
+
+
+def test_squeeze_excitation_weighs_the_channels_of_each_block_before_it_is_added() -> None:
+    """With all channels weighted by 0, a residual block is its shortcut and a plain one is silent."""
+    for residual in (True, False):
+        net = ResUNet(widths=TINY, residual=residual, squeeze_excitation=True).eval()
+        weights = [module for module in net.modules() if isinstance(module, SqueezeExcitation)]
+        assert [module.fc1.in_channels for module in weights] == list(TINY)
+        for module in weights:
+            nn.init.zeros_(module.fc2.weight)
+            nn.init.constant_(module.fc2.bias, -1e4)
+        block = net.encoder[0]
+        image = torch.rand(1, 1, 16, 16)
+        expected = block.shortcut(image).relu() if residual else torch.zeros(1, 4, 16, 16)
+        torch.testing.assert_close(block(image), expected)
 
 
 @pytest.mark.parametrize("size", [(126, 128), (128, 130)])

@@ -10,7 +10,7 @@ from birdlab.errors import BirdlabError
 from birdlab.losses import BCELoss
 from birdlab.models.resunet import ResUNet
 from birdlab.tasks import SegmentationTask
-from birdlab.tasks.segmentation import foreground_logits, to_native
+from birdlab.tasks.segmentation import foreground_logits, to_native, truth
 
 
 def task(net: nn.Module | None = None, **settings: object) -> SegmentationTask:
@@ -31,6 +31,34 @@ def test_logits_are_brought_to_the_size_of_each_mask() -> None:
     wide, same = to_native(logits, [torch.zeros(2, 4), torch.zeros(1, 2)])
     assert wide.tolist() == [[0.0, 1.0, 3.0, 4.0]] * 2
     assert torch.equal(same, logits[1])
+
+
+def test_every_class_but_the_background_is_bird_to_the_loss_as_to_the_scores() -> None:
+    # As with data.classes={0: background, 128: bird, 255: bird}.
+    mask = torch.tensor([[[0, 1, 2]]], dtype=torch.uint8)
+    made = task(nn.Identity())
+    image = torch.tensor([[[0, 255, 255]]], dtype=torch.uint8)
+    one_class = made.training_step({"image": image, "mask": mask.clamp(max=1)}, 0)
+    assert made.training_step({"image": image, "mask": mask}, 0) == one_class
+    assert truth({"mask": mask}).tolist() == [[[False, True, True]]]
+
+
+def test_legacy_iou_is_that_of_the_study_s_batches_at_the_size_it_trains_at() -> None:
+    """Whatever the size of the native masks: here they are four times as large, and all foreground."""
+    made = task(nn.Conv2d(1, 1, 1))
+    nn.init.constant_(made.net.weight, 1.0)
+    nn.init.constant_(made.net.bias, -0.5)  # bright pixels are foreground
+    made.log_dict = lambda *_: None
+    images = 255 * torch.tensor([[[1, 1]], [[1, 0]], [[0, 0]]], dtype=torch.uint8)
+    masks = torch.tensor([[[1, 0]], [[1, 0]], [[1, 0]]], dtype=torch.uint8)
+    for part in (slice(0, 2), slice(2, 3)):
+        count = len(images[part])
+        batch = {"id": ["x"] * count, "image": images[part], "mask": masks[part]}
+        made.test_step(batch | {"native_mask": [torch.ones(4, 8)] * count}, 0)
+    made.on_test_epoch_end()
+    first = (2 / 3 + 1 / 2) / 2  # TP 2, FP 1, TN 1 of two images together
+    second = (0 / 1 + 1 / 2) / 2  # FN 1, TN 1
+    assert made.tested["test"]["legacy_iou"] == pytest.approx((first + second) / 2)
 
 
 def test_bytes_become_float_channels() -> None:

@@ -1,0 +1,95 @@
+"""Where a network goes wrong: its scores against what is known of the samples, and where it fails."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+Row = Mapping[str, Any]
+"""Of one sample, as in ``scores.csv``."""
+
+FACTORS = ("snr_db", "foreground_share", "call_s")
+"""What scores are set against, where it is known: columns of ``scores.csv``."""
+
+_MOST_BINS, _FEWEST_SAMPLES = 6, 8
+_RESAMPLED = 2000
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Samples of similar SNR, foreground or call length, and how well they are segmented.
+
+    Attributes:
+        factor: one of `FACTORS`.
+        low, high: the smallest and the largest value of it among these samples.
+        middle: the median.
+        samples: how many.
+        iou: their mean.
+        iou_low, iou_high: what it lies between with 95 % confidence, by a bootstrap over samples.
+        over_segmentation: false alarms of all of them over the true area of all of them.
+        under_segmentation: what is missed of it.
+    """
+
+    factor: str
+    low: float
+    high: float
+    middle: float
+    samples: int
+    iou: float
+    iou_low: float
+    iou_high: float
+    over_segmentation: float
+    under_segmentation: float
+
+
+def with_birds(rows: Sequence[Row]) -> list[Row]:
+    """The samples whose truth is not empty; the others have no SNR, and their IoU is 0 or 1 by a rule."""
+    return [row for row in rows if row["foreground_share"] > 0]
+
+
+def binned(rows: Sequence[Row], factor: str) -> list[Bin]:
+    """The samples with birds in bins of nearly equal number, by one factor.
+
+    Returns:
+        At most 6 bins of at least 8 samples (one bin, if there are fewer); none if the factor is not known.
+    """
+    known = [row for row in with_birds(rows) if math.isfinite(row.get(factor, math.nan))]
+    known.sort(key=lambda row: float(row[factor]))
+    parts = max(1, min(_MOST_BINS, len(known) // _FEWEST_SAMPLES))
+    cuts = [round(part * len(known) / parts) for part in range(parts + 1)]
+    return [_bin(factor, known[first:end]) for first, end in pairwise(cuts) if end > first]
+
+
+def worst(rows: Sequence[Row], count: int) -> list[int]:
+    """Indices of the samples with the lowest IoU; of equals the one with the most wrong pixels is worse."""
+
+    def quality(index: int) -> tuple[float, int]:
+        row = rows[index]
+        return row["iou"], -(row["false_positive"] + row["false_negative"])
+
+    return sorted(range(len(rows)), key=quality)[:count]
+
+
+def _bin(factor: str, rows: Sequence[Row]) -> Bin:
+    values = np.array([row[factor] for row in rows], dtype=float)
+    ious = np.array([row["iou"] for row in rows], dtype=float)
+    true, alarms, missed = (
+        sum(row[name] for row in rows) for name in ("true_positive", "false_positive", "false_negative")
+    )
+    drawn = np.random.default_rng(0).integers(len(ious), size=(_RESAMPLED, len(ious)))
+    iou_low, iou_high = np.percentile(ious[drawn].mean(axis=1), [2.5, 97.5])
+    return Bin(
+        factor=factor,
+        low=float(values[0]),
+        high=float(values[-1]),
+        middle=float(np.median(values)),
+        samples=len(rows),
+        iou=float(ious.mean()),
+        iou_low=float(iou_low),
+        iou_high=float(iou_high),
+        over_segmentation=alarms / (true + missed),
+        under_segmentation=missed / (true + missed),
+    )
