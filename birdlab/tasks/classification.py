@@ -93,10 +93,13 @@ class ClassificationTask(Task):
         self.train_loss.update(loss.detach())
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch, for `FiniteLoss` to look at."""
         logits = self.logits(batch)
-        self.val_loss.update(self.loss(logits, batch["label"]), len(logits))
+        loss: Tensor = self.loss(logits, batch["label"])
+        self.val_loss.update(loss, len(logits))
         self.val_scores.update(logits, batch["label"])
+        return loss
 
     def on_validation_epoch_end(self) -> None:
         scores = self.val_scores.compute()

@@ -124,7 +124,7 @@ def test_tables_hold_what_the_error_figures_show(trained: Trained) -> None:
 
     bins = table("errors.csv")
     assert {row["factor"]: row["samples"] for row in bins} == {"foreground_share": "4", "call_s": "4"}
-    calls = [row["call_columns"] for row in trained.task.tested_samples]
+    calls = [row["call_columns"] for row in trained.task.tested.samples]
     assert calls == [8] * 4  # columns of the mask that hold the one call
     assert float(bins[1]["middle"]) == pytest.approx(8 * 64 / 32_000)
     pixels = sum(int(row["pixels"]) for row in table("calibration.csv"))
@@ -166,7 +166,7 @@ def test_the_gallery_holds_what_the_scores_were_computed_from(trained: Trained) 
     gallery = json.loads((folder / "samples.json").read_text())
     by_id = {sample.id: sample for sample in trained.data.splits["test"]}
     assert {one["id"] for one in gallery["samples"]} == set(by_id)
-    rows = {row["id"]: row for row in trained.task.tested_samples}
+    rows = {row["id"]: row for row in trained.task.tested.samples}
     for one in gallery["samples"]:
         image, mask = trained.data.source.read(by_id[one["id"]])
         np.testing.assert_array_equal(read_image(folder / one["image"]), image[::-1])

@@ -58,7 +58,7 @@ def test_legacy_iou_is_that_of_the_study_s_batches_at_the_size_it_trains_at() ->
     made.on_test_epoch_end()
     first = (2 / 3 + 1 / 2) / 2  # TP 2, FP 1, TN 1 of two images together
     second = (0 / 1 + 1 / 2) / 2  # FN 1, TN 1
-    assert made.tested["test"]["legacy_iou"] == pytest.approx((first + second) / 2)
+    assert made.tested.scores["legacy_iou"] == pytest.approx((first + second) / 2)
 
 
 def test_bytes_become_float_channels() -> None:
