@@ -18,6 +18,7 @@ from birdlab.baselines import EnergyThreshold, hand_coarsened, through_network_s
 from birdlab.build import build_data, build_task, build_trainer
 from birdlab.data.segmentation import SegmentationData
 from birdlab.data.source import SPLITS, Split
+from birdlab.devices import use_one
 from birdlab.errors import BirdlabError, command
 from birdlab.files import write_json
 from birdlab.metrics import SegmentationScores
@@ -101,15 +102,23 @@ def evaluate(
         split: of ``data``.
         validation: whose validation split chooses the threshold of the energy threshold; ``data`` by default.
     """
-    data.tested = split
-    trainer.test(task, datamodule=data, verbose=False)
+    network, network_tuned = score(task, data, trainer, split)
     return Evaluation(
         split=split,
-        network=task.tested["test"],
-        network_tuned=task.tested["test_tuned"],
+        network=network,
+        network_tuned=network_tuned,
         references=reference_scores(data, split, validation or data),
         threshold=float(task.threshold),
     )
+
+
+def score(
+    task: SegmentationTask, data: SegmentationData, trainer: Trainer, split: Split = "test"
+) -> tuple[Scores, Scores]:
+    """Score the network as it stands, at .5 and at its own threshold; in all ranks of a trainer together."""
+    data.tested = split
+    trainer.test(task, datamodule=data, verbose=False)
+    return task.tested["test"], task.tested["test_tuned"]
 
 
 def reference_scores(data: SegmentationData, split: Split, validation: SegmentationData) -> dict[str, Scores]:
@@ -155,6 +164,7 @@ def evaluate_run(
     cfg = run.config(trust=trust)
     cfg.task.datamodule.cache_dir = None  # where the run's author kept the cache says nothing here
     cfg.callbacks, cfg.logger = {}, {}
+    use_one(cfg)
     own = build_data(cfg)
     if overrides is not None:
         cfg.data = overrides

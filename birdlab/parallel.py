@@ -75,12 +75,8 @@ def one_thread() -> Iterator[None]:
         cv2.setNumThreads(cv2_threads)
 
 
-def _start_worker() -> None:
-    """One thread per process, and no process that outlives the one that asked for it."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    # Ctrl-C reaches the whole process group; the parent shuts the pool down.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def follow_parent() -> None:
+    """In a process of `multiprocessing`: end with the one that started it, even if that one is killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -89,3 +85,12 @@ def _start_worker() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
+
+
+def _start_worker() -> None:
+    """One thread per process, and no process that outlives the one that asked for it."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    # Ctrl-C reaches the whole process group; the parent shuts the pool down.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    follow_parent()

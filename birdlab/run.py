@@ -1,15 +1,15 @@
 """The run directory: everything that a training leaves behind, readable whatever happened to it."""
 
+import errno
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +25,7 @@ from birdlab.errors import BirdlabError
 from birdlab.files import write_json, write_text
 
 METRICS_SCHEMA = 1
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -164,14 +165,17 @@ class Run:
             raise
         except BaseException as exception:
             error = "".join(traceback.format_exception_only(exception)).strip()
+            if isinstance(exception, OSError) and exception.errno in DISK_FULL:
+                raise BirdlabError(
+                    f"{exception.filename or self.directory}: {exception.strerror}. What is finished is "
+                    f"kept: make room and go on with resume={self.directory}."
+                ) from exception
             raise
         finally:
-            self.note(
-                status=status,
-                error=error,
-                wall_s=round(before + time.monotonic() - started, 1),
-                peak_memory_gb=round(_peak_memory_gb(), 3),
-            )
+            # On a full disk this may fail, too; what failed first is what the user must hear.
+            with suppress(OSError) if error else nullcontext():
+                wall_s = round(before + time.monotonic() - started, 1)
+                self.note(status=status, error=error, wall_s=wall_s)
 
 
 def environment() -> dict[str, Any]:
@@ -212,13 +216,6 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-def _peak_memory_gb() -> float:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes on macOS, kilobytes elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def _runs_near(directory: Path) -> str:

@@ -1,27 +1,27 @@
 """``python -m birdlab.train +experiment=focal_tversky``: compose, check, build, fit, test, write."""
 
-import logging
 import sys
-import warnings
 from itertools import pairwise
 from pathlib import Path
 
 import hydra
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
-from lightning.fabric import Fabric
-from lightning.fabric.utilities.rank_zero import rank_zero_only
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from birdlab import config, precision
+from birdlab import config, precision, ranks
 from birdlab.allocator import keep_freed_memory
-from birdlab.build import build_data, build_task, build_trainer, close_loggers
+from birdlab.build import build_data, build_task
 from birdlab.data.segmentation import SegmentationData
+from birdlab.devices import Devices, settle
 from birdlab.errors import BirdlabError, command
-from birdlab.evaluate import Evaluation, evaluate
+from birdlab.evaluate import Evaluation, reference_scores
+from birdlab.fit import fit, fit_rank, quieten
 from birdlab.run import Run
-from birdlab.tasks import Task
+from birdlab.tasks import SegmentationTask
 
 RESUMABLE = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.limit_")
 """What may stand beside ``resume=DIR``; everything else comes from that run's config."""
@@ -36,42 +36,53 @@ def train(cfg: DictConfig, run: Run) -> Evaluation:
     Raises:
         BirdlabError: for the user's mistakes, before training where they can be known.
     """
+    devices = settle(cfg)
+    ranks.check(devices)
     with run.recorded(seed=cfg.seed, scale=OmegaConf.to_container(cfg.scale, resolve=True)):
-        resumed = str(run.last) if run.last.is_file() else None
-        data, task = build_data(cfg), build_task(cfg, pretrained=not resumed)
-        config.check_monitor(cfg, task.logged)
-        data.prepare_data()
-        data.setup("fit")
-        settle_speed(cfg, task, data)
-        run.write_config(cfg)
-        run.write_json("splits.json", data.split_ids())
-        task, trainer = build_task(cfg, pretrained=not resumed), build_trainer(cfg, run)
-        run.note(
-            data_hash=data.manifest_hash(),
-            precision=cfg.trainer.precision,
-            memory_format=cfg.memory_format,
-            parameters=sum(weight.numel() for weight in task.net.parameters()),
+        data = prepare(cfg, run, devices)
+        if ranks.outside():
+            fitted = ranks.lead(fit_rank, run.directory, devices)
+        elif devices.processes > 1:
+            fitted = ranks.launch(fit_rank, run.directory, devices)
+        else:
+            fitted = fit(cfg, run, data)
+        scores = Evaluation(
+            split="test",
+            network=fitted.network,
+            network_tuned=fitted.network_tuned,
+            references=reference_scores(data, "test", data),
+            threshold=fitted.threshold,
         )
-        for logger in trainer.loggers:
-            logger.log_hyperparams(task.settings)
-        status = "failed"
-        try:
-            trainer.fit(task, datamodule=data, ckpt_path=resumed, weights_only=True)
-            best = run.checkpoint(run.best)
-            task.load_weights(best["state_dict"], str(run.best))
-            scores = evaluate(task, data, trainer)
-            run.write_metrics(best_epoch=int(best["epoch"]), **scores.as_dict())
-            status = "success"
-        finally:
-            close_loggers(trainer.loggers, status)
+        run.write_metrics(best_epoch=fitted.best_epoch, **scores.as_dict())
     return scores
 
 
-def settle_speed(cfg: DictConfig, task: Task, data: SegmentationData) -> None:
+def prepare(cfg: DictConfig, run: Run, devices: Devices) -> SegmentationData:
+    """Find the mistakes that can be known, decode the data, settle what is ``auto``; write it all down."""
+    data, task = build_data(cfg), build_task(cfg, pretrained=not run.last.is_file())
+    config.check_monitor(cfg, task.logged)
+    data.prepare_data()
+    data.setup("fit")
+    settle_speed(cfg, task, data, devices.first)
+    run.write_config(cfg)
+    run.write_json("splits.json", data.split_ids())
+    run.note(
+        data_hash=data.manifest_hash(),
+        devices=f"{devices.processes} x {devices.kind}",
+        precision=cfg.trainer.precision,
+        memory_format=cfg.memory_format,
+        compile=cfg.compile,
+        parameters=sum(weight.numel() for weight in task.net.parameters()),
+    )
+    return data
+
+
+def settle_speed(
+    cfg: DictConfig, task: SegmentationTask, data: SegmentationData, device: torch.device
+) -> None:
     """Replace ``precision=auto`` and ``memory_format=auto`` by what a short probe finds fastest."""
     if "auto" not in (cfg.trainer.precision, cfg.memory_format):
         return
-    device = Fabric(accelerator=cfg.trainer.accelerator, devices=1).device
     image = task.as_input(next(iter(data.train_dataloader()))["image"].to(device))
     pinned = {"precision": cfg.trainer.precision, "memory_format": cfg.memory_format}
     choice = precision.choose(task.net.to(device), image, **pinned)
@@ -84,6 +95,11 @@ def _job(cfg: DictConfig) -> float:
     """One job of Hydra's: a single run, or one of a sweep."""
     directory = Path(HydraConfig.get().runtime.output_dir)
     try:
+        if ranks.outside() and HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise BirdlabError(
+                "srun or torchrun has started several processes, but a sweep is to be started once: it "
+                "starts the processes of each of its runs itself (trainer=ddp)."
+            )
         if cfg.resume is None:
             config.check(cfg)
             run = Run.new(directory)
@@ -94,10 +110,9 @@ def _job(cfg: DictConfig) -> float:
     except BirdlabError as error:
         # Hydra prints this kind without a traceback, and goes on with the other jobs of a sweep.
         raise CompactHydraException(f"birdlab: {error}") from error
-    if getattr(rank_zero_only, "rank", 0) == 0:
-        console = Console()
-        console.print(scores.table())
-        console.print(f"Run directory: {run.directory}\nFigures: {run.figures}")
+    console = Console()
+    console.print(scores.table())
+    console.print(f"Run directory: {run.directory}\nFigures: {run.figures}")
     return scores.network["iou"]
 
 
@@ -123,11 +138,13 @@ def resumed_config(run: Run, overrides: list[str], *, trust: bool) -> DictConfig
 
 def main() -> None:
     """Run Hydra on the command line, once the mistakes it would only half explain are ruled out."""
-    # Lightning's remarks on devices and tips; its warnings stay.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    quieten()
     config.register_resolvers()
     keep_freed_memory()
+    with command():
+        if (environment := ranks.outside()) and ranks.meet(environment):
+            ranks.follow(fit_rank)
+            return
     words = sys.argv[1:]
     options = dict(pairwise(words))
     own = options.get("--config-dir", options.get("-cd"))

@@ -21,6 +21,14 @@ _FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 
 
 @dataclass
+class OfflineArtifact:
+    """A versioned thing of a run: its type, and where each of its files lies."""
+
+    type: str
+    files: dict[str, Path]
+
+
+@dataclass
 class OfflineRun:
     """What a run has told W&B.
 
@@ -29,6 +37,7 @@ class OfflineRun:
         config: its configuration, nested as it was given.
         history: one dictionary for each call of ``log``.
         summary: the last value of each metric.
+        artifacts: what was kept with the run, by name.
         files: paths of media and other files that would be uploaded, relative to ``files/``.
         exit_code: 0 for a run that was finished in order, None for one that was not finished.
     """
@@ -40,6 +49,7 @@ class OfflineRun:
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
+    artifacts: dict[str, "OfflineArtifact"] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
     exit_code: int | None = None
 
@@ -81,6 +91,9 @@ def _read(file: Path) -> OfflineRun:
             run.history.append(row)
         elif kind == "summary":
             _update(run.summary, record.summary.update)
+        elif kind == "artifact":
+            files = {entry.path: Path(entry.local_path) for entry in record.artifact.manifest.contents}
+            run.artifacts[record.artifact.name] = OfflineArtifact(record.artifact.type, files)
         elif kind == "files":
             run.files += [saved.path for saved in record.files.files]
         elif kind == "exit":

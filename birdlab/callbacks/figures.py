@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from birdlab import figures
-from birdlab.data.loading import Batch, SegmentationDataset, collate
+from birdlab.data.loading import SegmentationDataset, collate
 from birdlab.data.segmentation import SegmentationData
 from birdlab.data.source import Split
 from birdlab.figures.samples import extent_of, foreground_shares, spread
@@ -82,11 +82,13 @@ class StudyFigures(Callback):
         self.samples = samples
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
         assert isinstance(pl_module, SegmentationTask)
         data, task = _data(trainer), pl_module
         present = [split for split, samples in data.splits.items() if samples]
+        # Every rank has its share of the validation data; what follows is for one of them.
+        curve = _iou_by_threshold(trainer, task, data) if "val" in present else None
+        if not trainer.is_global_zero:
+            return
         shares = {split: foreground_shares(data.arrays(split)) for split in present}
         self._write(trainer, "foreground", figures.foreground_histogram(shares))
 
@@ -98,8 +100,9 @@ class StudyFigures(Callback):
         if history:
             curves = figures.learning_curves(history, score=self.score, mode=self.mode)
             self._write(trainer, "learning_curves", curves)
-        if "val" in present:
-            self._write(trainer, "threshold", _threshold_curve(trainer, task, data))
+        if curve is not None:
+            chosen = float(task.threshold)
+            self._write(trainer, "threshold", figures.threshold_curve(THRESHOLDS, curve, chosen=chosen))
         if "test" in present:
             self._write(trainer, "predictions", _test_panels(trainer, task, data, self.samples))
 
@@ -137,15 +140,16 @@ class _Chosen:
 
     def logits(self, trainer: Trainer, task: SegmentationTask) -> Tensor:
         """Of foreground, float32 [N, F, T], on the CPU."""
-        return _logits(trainer, task, self.batch)
+        return _logits(trainer, task, trainer.strategy.batch_to_device(self.batch)).cpu()
 
 
-def _threshold_curve(trainer: Trainer, task: SegmentationTask, data: SegmentationData) -> Figure:
-    scores = SegmentationScores()
+def _iou_by_threshold(trainer: Trainer, task: SegmentationTask, data: SegmentationData) -> list[float]:
+    """The mean IoU of validation data at each of `THRESHOLDS`, over all ranks."""
+    scores = SegmentationScores().to(task.device)  # where the ranks can exchange it
     for batch in data.val_dataloader():
-        scores.update(_logits(trainer, task, batch), batch["mask"])
-    iou = [scores.scores(threshold)["iou"] for threshold in THRESHOLDS]
-    return figures.threshold_curve(THRESHOLDS, iou, chosen=float(task.threshold))
+        on_device: Any = trainer.strategy.batch_to_device(batch)
+        scores.update(_logits(trainer, task, on_device), on_device["mask"])
+    return scores.iou_by_threshold()
 
 
 def _test_panels(trainer: Trainer, task: SegmentationTask, data: SegmentationData, count: int) -> Figure:
@@ -182,10 +186,10 @@ def _log_masks(
     )
 
 
-def _logits(trainer: Trainer, task: SegmentationTask, batch: Batch) -> Tensor:
-    on_device: Any = trainer.strategy.batch_to_device(batch)
+def _logits(trainer: Trainer, task: SegmentationTask, batch: Any) -> Tensor:
+    """Of foreground, float32 [B, F, T], for a batch on the task's device."""
     with torch.inference_mode(), trainer.precision_plugin.forward_context():
-        return task.logits(on_device["image"]).float().cpu()
+        return task.logits(batch["image"]).float()
 
 
 def _data(trainer: Trainer) -> SegmentationData:

@@ -1,5 +1,6 @@
 """From cached arrays to batches: which samples, in which order, augmented how."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
@@ -11,6 +12,7 @@ from torch.utils.data import Dataset, Sampler
 from birdlab.data.augment import Augmentation
 from birdlab.data.cache import Arrays
 from birdlab.data.source import Image, Mask, Sample, Source
+from birdlab.errors import BirdlabError
 
 Batch = dict[str, Any]
 """``image`` uint8 [B, F, T], ``mask`` uint8 [B, F, T], ``id`` list[str] and, for scores at native size,
@@ -37,21 +39,39 @@ class EpochSampler(Sampler[Draw]):
     """The order of samples as a function of (seed, epoch), dealt out to the ranks of distributed training.
 
     Training shuffles, and repeats a few samples where they do not divide evenly, because ranks must take the
-    same number of steps. Evaluation keeps the order and repeats none, so that no sample counts twice; ranks
-    then differ by at most one.
+    same number of steps.
+
+    Evaluation keeps the order and repeats none, so that no sample counts twice. It deals out whole batches,
+    the first ones to the first rank and so on: what the ranks find, put together in their order, is what one
+    process finds, to the last bit. Ranks differ by at most one batch, and none is without, since distributed
+    training exchanges buffers in the first batch of each evaluation: where there would be fewer batches than
+    ranks they are made smaller.
 
     Args:
         size: number of samples.
         seed: of the order.
         training: shuffled and padded, or in order and whole.
+        batch_size: of the loader that is to draw from this; read `batch_size` again, which may be smaller.
         rank: this process.
         world_size: number of processes.
+
+    Raises:
+        BirdlabError: if there are fewer samples to evaluate than processes.
     """
 
-    def __init__(self, size: int, *, seed: int, training: bool, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, size: int, *, seed: int, training: bool, batch_size: int = 1, rank: int = 0, world_size: int = 1
+    ) -> None:
+        if not training and 1 < world_size > size:
+            raise BirdlabError(
+                f"{size} samples can't be dealt out to {world_size} processes: evaluate at least as many "
+                f"(data.n_val, data.n_test), or set trainer.devices={max(1, size)}."
+            )
         self.size = size
         self.seed = seed
         self.training = training
+        enough = training or math.ceil(size / batch_size) >= world_size
+        self.batch_size = batch_size if enough else max(1, size // world_size)
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
@@ -65,12 +85,20 @@ class EpochSampler(Sampler[Draw]):
         epoch, order = self.epoch, np.arange(self.size)
         if self.training:
             order = np.random.default_rng((self.seed, epoch)).permutation(self.size)
-            order = np.resize(order, len(self) * self.world_size)
-        return (Draw(epoch, int(index)) for index in order[self.rank :: self.world_size])
+            order = np.resize(order, len(self) * self.world_size)[self.rank :: self.world_size]
+        else:
+            order = order[self._begin(self.rank) : self._begin(self.rank + 1)]
+        return (Draw(epoch, int(index)) for index in order)
 
     def __len__(self) -> int:
-        shorter, rest = divmod(self.size, self.world_size)
-        return shorter + (rest > 0 if self.training else self.rank < rest)
+        if self.training:
+            return math.ceil(self.size / self.world_size)
+        return self._begin(self.rank + 1) - self._begin(self.rank)
+
+    def _begin(self, rank: int) -> int:
+        """The first sample that a rank evaluates."""
+        batches = math.ceil(self.size / self.batch_size)
+        return min(self.size, batches * rank // self.world_size * self.batch_size)
 
 
 class SegmentationDataset(Dataset[Item]):

@@ -65,8 +65,6 @@ class SegmentationData(LightningDataModule):
         self.seed = seed
         self.tested: Split = "test"
         self._arrays: dict[Split, Arrays] = {}
-        # A rank gets no samples to evaluate if there are fewer than ranks.
-        self.allow_zero_length_dataloader_with_multiple_devices = True
 
     @cached_property
     def splits(self) -> dict[Split, list[Sample]]:
@@ -154,6 +152,7 @@ class SegmentationData(LightningDataModule):
             len(dataset),
             seed=self.seed,
             training=training,
+            batch_size=self.batch_size,
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
         )
@@ -165,7 +164,7 @@ class SegmentationData(LightningDataModule):
         workers = self._workers(idle=augment is None and not native_masks)
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
+            batch_size=sampler.batch_size,
             sampler=sampler,
             num_workers=workers,
             collate_fn=collate,

@@ -203,20 +203,21 @@ def summarise(counts: Counts) -> dict[str, float]:
 
 
 class _Rows(Metric):
-    """A metric that keeps rows of integers and computes from all of them, of all processes, at the end."""
+    """A metric that keeps rows of numbers and computes from all of them, of all processes, at the end."""
 
     full_state_update = False
     rows: list[Tensor]
 
-    def __init__(self, *shape: int) -> None:
+    def __init__(self, *shape: int, dtype: torch.dtype = torch.int64) -> None:
         super().__init__()
         self.add_state("rows", default=[], dist_reduce_fx="cat")
         self.shape = shape
+        self.row_dtype = dtype
 
     def sync(self, *args: Any, **settings: Any) -> None:
         # A process that had no images would gather a tensor of another shape, and all would wait forever.
         if not self.rows:
-            self.rows.append(torch.empty(0, *self.shape, dtype=torch.int64, device=self.device))
+            self.rows.append(torch.empty(0, *self.shape, dtype=self.row_dtype, device=self.device))
         super().sync(*args, **settings)
 
     def gathered(self) -> Tensor:
@@ -283,9 +284,14 @@ class SegmentationScores(_Rows):
         counts = _by_threshold(self.gathered())
         return Counts(tp=counts.tp[index], fp=counts.fp[index], fn=counts.fn[index], tn=counts.tn[index])
 
+    def iou_by_threshold(self) -> list[float]:
+        """The mean IoU at each of `THRESHOLDS`."""
+        means: list[float] = iou(_by_threshold(self.gathered())).mean(dim=1).tolist()
+        return means
+
     def best_threshold(self) -> float:
         """The threshold of the highest mean IoU; among equals the one nearest to .5."""
-        means = iou(_by_threshold(self.gathered())).mean(dim=1).tolist()
+        means = self.iou_by_threshold()
         middle = THRESHOLDS.index(0.5)
         best = max(range(len(THRESHOLDS)), key=lambda index: (means[index], -abs(index - middle)))
         return THRESHOLDS[best]
@@ -308,6 +314,26 @@ class LegacyIoU(_Rows):
     def compute(self) -> float:
         """The score in 0..1."""
         return iou_two_class(Counts(*self.gathered().unbind(1))).mean().item()
+
+
+class MeanLoss(_Rows):
+    """The mean of the losses of batches, each weighted by its images; the same for any number of processes.
+
+    A running sum would differ in its last digits with the order in which processes add to it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(2, dtype=torch.float32)
+
+    def update(self, loss: Tensor, images: int) -> None:
+        """Keep the loss of one batch, a scalar."""
+        loss = loss.detach().float()
+        self.rows.append(torch.stack([loss, loss.new_tensor(images)])[None])
+
+    def compute(self) -> float:
+        """The mean; NaN if one of them is."""
+        loss, images = self.gathered().double().unbind(1)
+        return float((loss * images).sum() / images.sum())
 
 
 def level_counts(logits: Tensor, truth: Tensor) -> Tensor:

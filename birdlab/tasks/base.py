@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
+from birdlab.metrics import MeanLoss
 from birdlab.models.weights import load_strictly
 
 Batch = dict[str, Any]
@@ -64,9 +65,8 @@ class Task(LightningModule):
         self.channels = channels
         self.seed = seed
         # "disable": looking for NaN would wait for the device at every step; `FiniteLoss` looks, rarely.
-        self.train_loss, self.val_loss, self.test_loss = (
-            MeanMetric(nan_strategy="disable") for _ in range(3)
-        )
+        self.train_loss = MeanMetric(nan_strategy="disable")
+        self.val_loss, self.test_loss = MeanLoss(), MeanLoss()
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits for images [B, C, F, T] in 0..1."""

@@ -90,8 +90,8 @@ class SegmentationTask(Task):
     def on_test_epoch_end(self) -> None:
         at_half = self.test_scores.scores(0.5)
         at_half |= {
-            "loss": float(self.test_loss.compute()),
-            "legacy_iou": float(self.test_legacy_iou.compute()),
+            "loss": self.test_loss.compute(),
+            "legacy_iou": self.test_legacy_iou.compute(),
         }
         self.tested = {"test": at_half, "test_tuned": self.test_scores.scores(float(self.threshold))}
         for stage, scores in self.tested.items():
