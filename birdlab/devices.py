@@ -64,6 +64,8 @@ def settle(cfg: DictConfig) -> Devices:
     if not isinstance(cfg.trainer.devices, ListConfig):
         cfg.trainer.devices = len(indices)
     devices = Devices(kind, indices, nodes)
+    if not isinstance(cfg.compile, bool):
+        raise BirdlabError(f"compile={cfg.compile}, but it must be true or false.")
     if cfg.compile:
         _try_compiler(devices.first)
     return devices

@@ -69,6 +69,7 @@ def test_all_devices_are_written_down_as_a_number(monkeypatch: pytest.MonkeyPatc
         (0, ["trainer.devices=0"], r"trainer\.devices=0: give a number from 1"),
         (0, ["trainer.devices=many"], r"trainer\.devices=many"),
         (0, ["trainer.num_nodes=0"], r"trainer\.num_nodes=0"),
+        (0, ["compile=no"], r"compile=no, but it must be true or false"),
         (0, ["trainer.accelerator=tpu"], r"accelerator=tpu, but it must be one of auto, cpu"),
         (0, ["trainer.precision=16-mixed"], r"precision=16-mixed needs a GPU.*bf16-mixed or 32-true"),
         (0, ["trainer.precision=16"], r"precision=16 needs a GPU"),

@@ -1,5 +1,6 @@
 """The run directory: nothing overwritten, always readable, nothing trusted."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -54,6 +55,29 @@ def test_provenance_says_how_it_ended(tmp_path: Path, raised: type | Exception |
     assert provenance["seed"] == 3
     assert (provenance["error"] or "").endswith("why" if status == "failed" else "")
     assert {"torch", "lightning", "numpy"} <= provenance["versions"].keys()
+
+
+def test_a_full_disk_is_a_mistake_that_can_be_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run.new(tmp_path / "run")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "metrics.csv")
+
+    with (
+        pytest.raises(BirdlabError, match=r"^metrics\.csv: No space left.*go on with resume="),
+        run.recorded(),
+    ):
+        full()
+    assert "No space left" in run.read_json("provenance.json")["error"]
+
+    # What went wrong first is what is heard, although nothing more can be written down.
+    def fail_while_the_disk_fills() -> None:
+        with run.recorded():
+            monkeypatch.setattr(Run, "note", full)
+            raise RuntimeError("first")
+
+    with pytest.raises(RuntimeError, match="first"):
+        fail_while_the_disk_fills()
 
 
 def test_metrics_grow_and_have_no_nan(tmp_path: Path) -> None:

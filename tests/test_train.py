@@ -170,6 +170,8 @@ def test_w_and_b_holds_the_whole_run(tmp_path: Path, tiny_pairs: Path, offline_w
     logged = {name for row in run.history for name in row}
     assert logged >= {"train/loss", "train/rate", "val/loss", "val/iou_resized", "val/panels", "test/iou"}
     assert len([row for row in run.history if "val/iou_resized" in row]) == 2
+    kept = {artifact.type: list(artifact.files) for artifact in run.artifacts.values()}
+    assert kept == {"model": ["best.ckpt"], "dataset": ["splits.json"]}
 
 
 def test_an_occupied_directory_is_refused_and_left_as_it_is(trained: Path, tiny_pairs: Path) -> None:
@@ -260,6 +262,58 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(
     assert (tmp_path / "whole" / "metrics.csv").read_text() == history.read_text()
     rates = {row["train/rate"] for row in read_history(history)}
     assert len(rates) > 1, "the plateau never lowered the rate, so the test says nothing of it"
+
+
+FILLING_DISK = """
+import sys, torch
+from pathlib import Path
+from birdlab.train import main
+
+save = torch.save
+
+def fill(content, path):
+    save(content, path)
+    if content["epoch"] == 1:
+        Path(path).write_bytes(Path(path).read_bytes()[:1000])
+        raise OSError(28, "No space left on device")
+
+torch.save = fill
+main()
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_costs_an_epoch_and_no_more(trained: Path, tiny_pairs: Path) -> None:
+    stopped = subprocess.run(
+        [sys.executable, "-c", FILLING_DISK, *study(tiny_pairs), "hydra.run.dir=filled"],
+        cwd=trained,
+        env=environment(trained),
+        capture_output=True,
+        text=True,
+    )
+    assert stopped.returncode != 0
+    assert "No space left on device" in stopped.stderr
+    assert f"resume={trained / 'filled'}" in stopped.stderr.replace("\n", "")
+    assert "Traceback" not in stopped.stderr
+    run = Run.open(trained / "filled")
+    assert run.checkpoint(run.last)["epoch"] == 0
+    assert run.read_json("provenance.json")["status"] == "failed"
+    birdlab("train", "resume=filled", cwd=trained)
+    assert same(weights(trained / "filled"), weights(trained / "run"))  # and the same seed gives the same
+
+
+@pytest.mark.slow
+def test_a_compiled_run_is_read_without_compiling(tmp_path: Path, tiny_pairs: Path) -> None:
+    train("compile=true", "trainer.max_epochs=1", "hydra.run.dir=run", cwd=tmp_path, data=tiny_pairs)
+    train("trainer.max_epochs=1", "hydra.run.dir=plain", cwd=tmp_path, data=tiny_pairs)
+    compiled, plain = weights(tmp_path / "run"), weights(tmp_path / "plain")
+    assert compiled.keys() == plain.keys()
+    torch.testing.assert_close(compiled, plain, rtol=1e-3, atol=1e-3)
+    assert json.loads((tmp_path / "run" / "provenance.json").read_text())["compile"] is True
+    birdlab("evaluate", "run", "--output", "scores.json", cwd=tmp_path)
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert scores["test"]["iou"] == pytest.approx(metrics["test"]["iou"], abs=0.01)
 
 
 @pytest.mark.slow

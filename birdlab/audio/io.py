@@ -1,5 +1,6 @@
 """Recordings in and out: mono float32 in memory, any common format on disk."""
 
+import errno
 import math
 import re
 from collections.abc import Iterator
@@ -126,6 +127,7 @@ def write(path: Path, audio: NDArray[np.float32], sample_rate: int) -> None:
     Raises:
         BirdlabError: for another suffix, an empty or multichannel array, and samples that aren't finite or
             exceed 1.
+        OSError: if the file can't be written.
     """
     subtype = _WRITABLE.get(path.suffix.lower())
     if subtype is None:
@@ -140,12 +142,16 @@ def write(path: Path, audio: NDArray[np.float32], sample_rate: int) -> None:
     samples = audio
     if subtype == "PCM_16":
         samples = np.minimum(np.rint(audio * FULL_SCALE), FULL_SCALE - 1).astype(np.int16)
-    with (
-        replacing(path) as temporary,
-        soundfile.SoundFile(temporary, "w", samplerate=sample_rate, channels=1, subtype=subtype) as file,
-    ):
-        for start in range(0, len(samples), _BLOCK):
-            file.write(samples[start : start + _BLOCK])
+    try:
+        with (
+            replacing(path) as temporary,
+            soundfile.SoundFile(temporary, "w", samplerate=sample_rate, channels=1, subtype=subtype) as file,
+        ):
+            for start in range(0, len(samples), _BLOCK):
+                file.write(samples[start : start + _BLOCK])
+    except soundfile.LibsndfileError as error:
+        # libsndfile doesn't say which of the system's errors it was.
+        raise OSError(errno.EIO, "the disk is full, or fails", str(path)) from error
 
 
 @contextmanager

@@ -70,8 +70,8 @@ class EpochSampler(Sampler[Draw]):
         self.size = size
         self.seed = seed
         self.training = training
-        evenly = size if world_size == 1 else size // world_size
-        self.batch_size = batch_size if training else max(1, min(batch_size, evenly))
+        enough = training or math.ceil(size / batch_size) >= world_size
+        self.batch_size = batch_size if enough else max(1, size // world_size)
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0

@@ -6,7 +6,7 @@ import re
 import secrets
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -130,7 +130,7 @@ class WandB(WandbLogger):
         if self._complained:
             # Or the next run in this process would go on with this one, or with what is left of the service.
             wandb.run = None
-            with self._forgiven():
+            with self._forgiven(), suppress(SystemExit):
                 wandb.teardown()
         kept = sorted((self.directory / "wandb").glob("*run-*-*"))
         if kept and (self.offline or self._complained):

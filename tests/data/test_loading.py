@@ -12,14 +12,17 @@ from torch.utils.data import DataLoader
 from birdlab.data.augment import Augmentation
 from birdlab.data.cache import Arrays, cached
 from birdlab.data.loading import Draw, EpochSampler, SegmentationDataset, collate
+from birdlab.errors import BirdlabError
 
 sizes, worlds, epochs = st.integers(0, 40), st.integers(1, 5), st.integers(0, 3)
 
 
-def shards(size: int, world: int, epoch: int, *, training: bool) -> list[list[Draw]]:
+def shards(size: int, world: int, epoch: int, *, training: bool, batch_size: int = 1) -> list[list[Draw]]:
     dealt = []
     for rank in range(world):
-        sampler = EpochSampler(size, seed=7, training=training, rank=rank, world_size=world)
+        sampler = EpochSampler(
+            size, seed=7, training=training, batch_size=batch_size, rank=rank, world_size=world
+        )
         sampler.set_epoch(epoch)
         dealt.append(list(sampler))
         assert len(dealt[-1]) == len(sampler)
@@ -27,11 +30,34 @@ def shards(size: int, world: int, epoch: int, *, training: bool) -> list[list[Dr
     return dealt
 
 
-@given(sizes, worlds, epochs)
-def test_evaluation_takes_every_sample_once(size: int, world: int, epoch: int) -> None:
-    dealt = shards(size, world, epoch, training=False)
-    assert sorted(draw.index for shard in dealt for draw in shard) == list(range(size))
-    assert [draw.index for draw in dealt[0]] == list(range(0, size, world))
+@given(sizes, worlds, epochs, st.integers(1, 9))
+def test_evaluation_takes_every_sample_once_and_in_order(
+    size: int, world: int, epoch: int, batch_size: int
+) -> None:
+    if 1 < world > size:
+        with pytest.raises(BirdlabError, match=f"{size} samples can't be dealt out to {world} processes"):
+            shards(size, world, epoch, training=False)
+        return
+    dealt = shards(size, world, epoch, training=False, batch_size=batch_size)
+    assert [draw.index for shard in dealt for draw in shard] == list(range(size))
+
+
+@given(sizes, worlds, st.integers(1, 9))
+def test_ranks_evaluate_the_batches_that_one_process_would(size: int, world: int, batch_size: int) -> None:
+    batches = -(-size // batch_size)
+    if batches < world:
+        return
+    dealt = shards(size, world, 0, training=False, batch_size=batch_size)
+    assert all(shard[0].index % batch_size == 0 for shard in dealt if shard)
+    taken = [-(-len(shard) // batch_size) for shard in dealt]
+    assert sum(taken) == batches
+    assert max(taken) - min(taken) <= 1
+
+
+def test_no_rank_is_without_a_batch_to_evaluate() -> None:
+    dealt = shards(5, 2, 0, training=False, batch_size=16)
+    assert [[draw.index for draw in shard] for shard in dealt] == [[0, 1], [2, 3, 4]]
+    assert EpochSampler(5, seed=0, training=False, batch_size=16, world_size=2).batch_size == 2
 
 
 @given(sizes.filter(bool), worlds, epochs)

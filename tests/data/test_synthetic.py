@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import resource
 import shutil
 from collections import namedtuple
 from dataclasses import replace
@@ -223,6 +224,18 @@ def test_too_little_room_is_refused_before_it_runs_out(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 10**6))
     with pytest.raises(BirdlabError, match=r"need \d+ MB, and 1 MB are free.*data\.n_train"):
         small(tmp_path).splits()
+
+
+@pytest.mark.parametrize("limit", [1_000, 50_000])  # of the first file and of a later one
+def test_a_disk_that_fills_meanwhile_is_explained(tmp_path: Path, limit: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(BirdlabError, match=r"synthetic scenes cannot be written.*Make room"):
+            small(tmp_path).splits()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sum(map(len, small(tmp_path).splits().values())) == 7
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

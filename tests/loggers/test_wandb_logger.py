@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -190,6 +191,7 @@ list(run("two"))
 """
 
 
+@pytest.mark.skipif(shutil.which("pgrep") is None, reason="no pgrep, which finds the service")
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_login")
 def test_when_the_service_dies_the_training_and_the_next_run_go_on(
@@ -199,8 +201,5 @@ def test_when_the_service_dies_the_training_and_the_next_run_go_on(
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("The training goes on") == 1
     (lost,), (whole,) = offline_runs(tmp_path / "one"), offline_runs(tmp_path / "two")
-    assert (
-        f"W&B may lack some of this run; upload with: wandb sync {Path('one/wandb') / lost.name}"
-        in done.stdout
-    )
+    assert f"upload with: wandb sync {Path('one/wandb') / lost.name}" in done.stdout
     assert len(offline_wandb.read_offline_run(whole).history) == 2

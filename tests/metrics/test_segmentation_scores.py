@@ -24,6 +24,7 @@ from birdlab.metrics import (
     THRESHOLDS,
     Counts,
     LegacyIoU,
+    MeanLoss,
     SegmentationScores,
     foreground,
     summarise,
@@ -313,30 +314,46 @@ class TestSegmentationScores:
         assert merged.compute() == pytest.approx(hand_worked.compute())
 
 
+class TestMeanLoss:
+    def test_batches_count_by_their_images(self) -> None:
+        loss = MeanLoss()
+        loss.update(torch.tensor(0.5), 3)
+        loss.update(torch.tensor(2.5, dtype=torch.bfloat16), 1)
+        assert loss.compute() == (3 * 0.5 + 2.5) / 4
+
+    def test_a_loss_that_is_no_number_is_not_hidden(self) -> None:
+        loss = MeanLoss()
+        loss.update(torch.tensor(0.5), 3)
+        loss.update(torch.tensor(math.nan), 1)
+        assert math.isnan(loss.compute())
+
+
 PROCESS = """
 import sys, torch
-from birdlab.metrics import LegacyIoU, SegmentationScores
+from birdlab.metrics import LegacyIoU, MeanLoss, SegmentationScores
 
 rank, meeting = int(sys.argv[1]), sys.argv[2]
 torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=3)
 random = torch.Generator().manual_seed(0)
 logits, truth = torch.randn(5, 4, 4, generator=random), torch.rand(5, 4, 4, generator=random) < 0.3
-scores, legacy = SegmentationScores(), LegacyIoU()
+scores, legacy, loss = SegmentationScores(), LegacyIoU(), MeanLoss()
 for images in [(slice(0, 2), slice(2, 3)), (slice(3, 5),), ()][rank]:  # the last process has none
     scores.update(logits[images], truth[images])
     legacy.update(logits[images], truth[images])
+    loss.update(logits[images].mean(), len(logits[images]))
 
-alone, alone_legacy = SegmentationScores(), LegacyIoU()
-alone._to_sync = alone_legacy._to_sync = False
+alone, alone_legacy, alone_loss = SegmentationScores(), LegacyIoU(), MeanLoss()
+alone._to_sync = alone_legacy._to_sync = alone_loss._to_sync = False
 for images in slice(0, 2), slice(2, 3), slice(3, 5):
     alone.update(logits[images], truth[images])
     alone_legacy.update(logits[images], truth[images])
+    alone_loss.update(logits[images].mean(), len(logits[images]))
 
-def results(scores, legacy):
+def results(scores, legacy, loss):
     best = scores.best_threshold()
-    return [best, scores.scores(0.3), scores.compute(), scores.scores(0.3), legacy.compute()]
+    return [best, scores.scores(0.3), scores.compute(), scores.scores(0.3), legacy.compute(), loss.compute()]
 
-found, expected = results(scores, legacy), results(alone, alone_legacy)
+found, expected = results(scores, legacy, loss), results(alone, alone_legacy, alone_loss)
 assert str(found) == str(expected), (found, expected)
 assert scores.per_image()["iou"].equal(alone.per_image()["iou"])
 assert scores.compute()["images"] == 5
