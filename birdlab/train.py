@@ -43,6 +43,7 @@ def train(cfg: DictConfig, run: Run) -> Evaluation:
         data.prepare_data()
         data.setup("fit")
         settle_speed(cfg, task, data)
+        settle_paths(cfg, data)
         run.write_config(cfg)
         run.write_json("splits.json", data.split_ids())
         task, trainer = build_task(cfg, pretrained=not resumed), build_trainer(cfg, run)
@@ -79,6 +80,13 @@ def settle_speed(cfg: DictConfig, task: Task, data: SegmentationData) -> None:
     cfg.trainer.precision, cfg.memory_format = choice.precision, choice.memory_format
 
 
+def settle_paths(cfg: DictConfig, data: SegmentationData) -> None:
+    """Say in full where the data are, so that the run can be read and resumed from any folder."""
+    for name, value in vars(data.source).items():
+        if isinstance(value, Path):
+            cfg.data[name] = str(value.absolute()).replace("${", r"\${")
+
+
 @hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="train")
 def _job(cfg: DictConfig) -> float:
     """One job of Hydra's: a single run, or one of a sweep."""
@@ -97,7 +105,8 @@ def _job(cfg: DictConfig) -> float:
     if getattr(rank_zero_only, "rank", 0) == 0:
         console = Console()
         console.print(scores.table())
-        console.print(f"Run directory: {run.directory}\nFigures: {run.figures}")
+        # Paths are there to be copied: not broken over lines.
+        console.print(f"Run directory: {run.directory}\nFigures: {run.figures}", soft_wrap=True)
     return scores.network["iou"]
 
 
@@ -129,7 +138,7 @@ def main() -> None:
     config.register_resolvers()
     keep_freed_memory()
     words = sys.argv[1:]
-    options = dict(pairwise(words))
+    options = dict(pairwise(word for given in words for word in _option(given)))
     own = options.get("--config-dir", options.get("-cd"))
     with command():
         config.check_overrides(words, Path(own) if own else None)
@@ -137,6 +146,11 @@ def main() -> None:
             if word.startswith("resume="):
                 Run.open(Path(word.removeprefix("resume=")))
     _job()
+
+
+def _option(word: str) -> list[str]:
+    """``--name=value`` as the two words it stands for."""
+    return word.split("=", 1) if word.startswith("-") else [word]
 
 
 if __name__ == "__main__":

@@ -27,6 +27,12 @@ from birdlab.run import Run
         (["monitor.mode=best"], r"monitor.mode=best, but it must be one of min, max"),
         (["loader.batch_size=0"], r"loader.batch_size=0"),
         (["memory_format=fast"], r"memory_format=fast"),
+        (["data.n_train=0"], r"data.n_train=0, but it must be a whole number, at least 1"),
+        (["trainer.max_epochs=abc"], r"trainer.max_epochs=abc, but it must be a number"),
+        (["optimizer.lr=abc"], r"optimizer.lr=abc, but it must be a number"),
+        (["trainer.precision=17"], r"trainer.precision=17, but it must be one of auto, 32-true"),
+        (["trainer.limit_val_batches=0"], r"trainer.limit_val_batches=0: a run validates.*debug=fast"),
+        (["+trainer.fast_dev_run=true"], r"trainer.fast_dev_run=True: .*debug=fast"),
     ],
 )
 def test_mistakes_are_named_with_the_way_out(overrides: list[str], said: str) -> None:
@@ -84,6 +90,7 @@ def test_single_runs_are_numbered_on(tmp_path, monkeypatch) -> None:
         ({"model": {"_target_": "os.system", "command": "true"}}, "os.system"),
         ({"loss": {"losses": {"bce": {"_target_": "builtins.eval"}}}}, "builtins.eval"),
         ({"name": "${oc.env:HOME}"}, "look something up"),
+        ({"model": {"_target_": ["os.system"]}}, "os.system"),
         ({"callbacks": {"a": {"b": [{"_target_": "subprocess.Popen"}]}}}, "subprocess.Popen"),
     ],
 )
