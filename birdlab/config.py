@@ -24,6 +24,19 @@ _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 """Installed, the configs lie inside the package; in a checkout beside it."""
 
+PRECISIONS = [
+    "auto",
+    "32-true",
+    "32",
+    "bf16-mixed",
+    "16-mixed",
+    "bf16",
+    "16",
+    "64-true",
+    "64",
+    "bf16-true",
+    "16-true",
+]
 _INSTANTIATE_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 _EXTRAS = {"segmentation_models_pytorch": "smp", "timm": "timm"}
 _NAMED_BY_USERS = {"callbacks", "logger"}  # their children are named as one likes
@@ -105,10 +118,22 @@ def check(cfg: DictConfig) -> None:
         raise BirdlabError(f"{error.full_key}: {error.msg}") from error
     _check_choice(cfg, "monitor.mode", ["min", "max"])
     _check_choice(cfg, "memory_format", ["auto", "contiguous", "channels_last"])
-    for key, least in {"loader.batch_size": 1, "epochs": 1, "seed": 0}.items():
+    counts = dict.fromkeys(("loader.batch_size", "epochs", "data.n_train", "data.n_val", "data.n_test"), 1)
+    for key, least in (counts | {"seed": 0}).items():
         value = OmegaConf.select(cfg, key)
-        if not isinstance(value, int) or value < least:
+        if not ((isinstance(value, int) and value >= least) or (value is None and key.startswith("data."))):
             raise BirdlabError(f"{key}={value}, but it must be a whole number, at least {least}.")
+    for key in ("trainer.max_epochs", "optimizer.lr"):
+        value = OmegaConf.select(cfg, key)
+        if not isinstance(value, int | float | None):
+            raise BirdlabError(f"{key}={value}, but it must be a number.")
+    for key, allowed in (("limit_val_batches", True), ("limit_test_batches", True), ("fast_dev_run", False)):
+        value = OmegaConf.select(cfg, f"trainer.{key}")
+        if value is not None and bool(value) != allowed:
+            raise BirdlabError(
+                f"trainer.{key}={value}: a run validates, keeps its best epoch and tests it. "
+                "For one batch of everything there is debug=fast."
+            )
 
 
 def check_monitor(cfg: DictConfig, logged: Mapping[str, str]) -> None:
@@ -165,12 +190,13 @@ def check_trusted(cfg: DictConfig) -> None:
     plain = OmegaConf.to_container(cfg, resolve=False)
     for key, value in _leaves(plain):
         name = key.rsplit(".", 1)[-1]
-        if name == "_target_" and value not in shipped_targets():
+        # A target that is a list has its leaves below it; none is ever right.
+        if "_target_" in key.split(".") and (name != "_target_" or value not in shipped_targets()):
             raise BirdlabError(
                 f"{key}={value}: this config builds what birdlab doesn't ship, which could run any program. "
                 "If you trust whoever made it, add --trust (with resume=: trust=true)."
             )
-        if isinstance(value, str) and "${" in value:
+        if "${" in key or (isinstance(value, str) and "${" in value):
             raise BirdlabError(
                 f"{key}={value}: a run's config holds plain values, and this one would look something up on "
                 "your machine. If you trust whoever made it, add --trust (with resume=: trust=true)."

@@ -102,7 +102,8 @@ def data_config(run: Run, name: str | None, settings: list[str], *, trust: bool)
                 f"{setting!r} sets nothing that this data set has. Write KEY=VALUE with one of "
                 f"{', '.join(str(known) for known in chosen if not str(known).startswith('_'))}."
             )
-        OmegaConf.update(chosen, key, OmegaConf.from_dotlist([f"value={value}"]).value)
+        plain = value.replace("${", r"\${")  # a folder may be called so, and nothing is looked up
+        OmegaConf.update(chosen, key, OmegaConf.from_dotlist([f"value={plain}"]).value)
     missing = sorted(OmegaConf.missing_keys(chosen))
     if missing:
         raise BirdlabError(f"data.{missing[0]} has no value. Add data.{missing[0]}=... to the command.")

@@ -1,5 +1,7 @@
 """What comes before the first step: mistakes found, data decoded, open choices settled and written down."""
 
+from pathlib import Path
+
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
@@ -21,6 +23,7 @@ def prepare(cfg: DictConfig, run: Run, devices: Devices) -> SourceData:
     data.prepare_data()
     data.setup("fit")
     settle_speed(cfg, task, data, devices.first)
+    settle_paths(cfg, data)
     run.write_config(cfg)
     run.write_json("splits.json", data.split_ids())
     run.note(
@@ -44,3 +47,10 @@ def settle_speed(cfg: DictConfig, task: Task, data: SourceData, device: torch.de
     choice = precision.choose(task.net.to(device), task.to(device).inputs(on_device), **pinned)
     Console().print(str(choice), highlight=False)
     cfg.trainer.precision, cfg.memory_format = choice.precision, choice.memory_format
+
+
+def settle_paths(cfg: DictConfig, data: SourceData) -> None:
+    """Say in full where the data are, so that the run can be read and resumed from any folder."""
+    for name, value in vars(data.source).items():
+        if isinstance(value, Path):
+            cfg.data[name] = str(value.absolute()).replace("${", r"\${")

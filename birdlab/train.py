@@ -80,7 +80,8 @@ def _job(cfg: DictConfig) -> float:
         raise CompactHydraException(f"birdlab: {error}") from error
     console = Console()
     console.print(scores.table())
-    console.print(f"Run directory: {run.directory}\nFigures: {run.figures}")
+    # Paths are there to be copied: not broken over lines.
+    console.print(f"Run directory: {run.directory}\nFigures: {run.figures}", soft_wrap=True)
     return scores.network[scores.main]
 
 
@@ -115,7 +116,7 @@ def main() -> None:
     words = sys.argv[1:]
     if any(word.startswith("sweep.resume=") for word in words):
         sys.argv.append("--multirun")
-    options = dict(pairwise(words))
+    options = dict(pairwise(word for given in words for word in _option(given)))
     own = options.get("--config-dir", options.get("-cd"))
     with command():
         config.check_overrides(words, Path(own) if own else None)
@@ -123,6 +124,11 @@ def main() -> None:
             if word.startswith("resume="):
                 Run.open(Path(word.removeprefix("resume=").strip("\"'")))
     _job()
+
+
+def _option(word: str) -> list[str]:
+    """``--name=value`` as the two words it stands for."""
+    return word.split("=", 1) if word.startswith("-") else [word]
 
 
 if __name__ == "__main__":

@@ -32,6 +32,12 @@ from birdlab.run import Run
         (["optimizer.lr="], r"optimizer.lr= gives no value.*optimizer.lr=null"),
         (["optimizer.lr=[]"], r"optimizer.lr=\[\]: this is an empty list"),
         (["seed=-1"], r"seed=-1, but it must be a whole number, at least 0"),
+        (["data.n_train=0"], r"data.n_train=0, but it must be a whole number, at least 1"),
+        (["trainer.max_epochs=abc"], r"trainer.max_epochs=abc, but it must be a number"),
+        (["optimizer.lr=abc"], r"optimizer.lr=abc, but it must be a number"),
+        (["trainer.precision=17"], r"trainer.precision=17, but it must be one of auto, 32-true"),
+        (["trainer.limit_val_batches=0"], r"trainer.limit_val_batches=0: a run validates.*debug=fast"),
+        (["+trainer.fast_dev_run=true"], r"trainer.fast_dev_run=True: .*debug=fast"),
     ],
 )
 def test_mistakes_are_named_with_the_way_out(overrides: list[str], said: str) -> None:
@@ -106,6 +112,7 @@ def test_runs_that_begin_at_once_get_numbers_of_their_own(tmp_path) -> None:
         ({"model": {"_target_": "os.system", "command": "true"}}, "os.system"),
         ({"loss": {"losses": {"bce": {"_target_": "builtins.eval"}}}}, "builtins.eval"),
         ({"name": "${oc.env:HOME}"}, "look something up"),
+        ({"model": {"_target_": ["os.system"]}}, "os.system"),
         ({"callbacks": {"a": {"b": [{"_target_": "subprocess.Popen"}]}}}, "subprocess.Popen"),
     ],
 )

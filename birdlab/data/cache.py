@@ -144,7 +144,7 @@ def _key(source: Source, samples: Sequence[Sample]) -> str:
 
 
 def _foreign_code(source: Source) -> Iterator[str]:
-    """The code of a data set that birdlab doesn't ship: it has no version, and changes while it is written."""
+    """The code of a data set that birdlab doesn't ship: it has no version, and is still being written."""
     for kind in type(source).__mro__:
         file = getattr(sys.modules.get(kind.__module__), "__file__", None)
         if file and kind.__module__.split(".")[0] not in {"birdlab", "abc"}:

@@ -175,8 +175,9 @@ class ImageFolders(SegmentationSource):
             unknown = np.unique(values[indices == 255]).tolist()
             raise BirdlabError(
                 f"{path}: the mask has pixel values {listed(unknown)} that "
-                f"data.classes={dict(self.classes)} doesn't know. Add them there, or export masks without "
-                "smoothing and JPEG compression."
+                f"data.classes={dict(self.classes)} doesn't know. Say what they are, as "
+                f"in +data.classes={{{unknown[0]}:bird}}, or export masks without smoothing and JPEG "
+                "compression."
             )
         return indices
 

@@ -73,7 +73,9 @@ class Synthetic(SegmentationSource):
         scenes = [
             Address(split, index)
             for split in SPLITS
-            for index in range(min(self.size.get(split, 0), caps[split] or self.size.get(split, 0)))
+            for index in range(
+                min(size for size in (self.size.get(split, 0), caps[split]) if size is not None)
+            )
         ]
         self._collection.ensure(scenes)
         splits: dict[Split, list[Sample]] = {split: [] for split in SPLITS}

@@ -146,8 +146,10 @@ class Task(LightningModule):
             logger.log_metrics(epoch | {"epoch": self.current_epoch}, step=self.global_step - 1)
             logger.save()
         for config in self.trainer.lr_scheduler_configs:
-            if isinstance(config.scheduler, ReduceLROnPlateau):
-                config.scheduler.step(float(self.trainer.callback_metrics[str(config.monitor)]))
+            metric = self.trainer.callback_metrics.get(str(config.monitor))
+            # There is none yet if the training ends before its first validation, as with trainer.max_steps.
+            if isinstance(config.scheduler, ReduceLROnPlateau) and metric is not None:
+                config.scheduler.step(float(metric))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["birdlab"] = {"config": self.settings}
