@@ -29,7 +29,7 @@ class LoudnessBandwidthLength:
         self.mean = self.scale = self.weights = torch.empty(0)
 
     def fit(self, data: ClassificationData, split: Split = "train") -> "LoudnessBandwidthLength":
-        """Fit to the labels of a split: cross-entropy, or a binary one a species in multi-label mode."""
+        """Fit to the labels of a split: by cross-entropy, of each species by itself in multi-label mode."""
         features, targets = features_of(data, split), targets_of(data, split)
         self.mean, self.scale = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
         inputs = self._inputs(features)

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from birdlab.audio import io
 from birdlab.data.annotated_audio import AUDIO_SUFFIXES
-from birdlab.data.curation import Recording
+from birdlab.data.curation import Recording, check_known
 from birdlab.data.inspection import inspected
 from birdlab.data.pairs import listed
 from birdlab.data.precomputed import MEL_SUFFIXES, columns, read_levels
@@ -103,9 +103,9 @@ class BirdCLEF(Recordings):
                 f"{self.root / 'train_metadata.csv'}: data.prior=true needs the columns latitude, longitude "
                 "and date."
             )
-        wanted = set(self.species) if isinstance(self.species, tuple) else None
-        if wanted is not None:
-            rows = [row for row in rows if row["primary_label"] in wanted] or rows
+        if isinstance(self.species, tuple):
+            check_known(self.species, {row["primary_label"] for row in rows})
+            rows = [row for row in rows if row["primary_label"] in self.species]
         files = self._files({row["primary_label"] for row in rows})
         keys = [(row["primary_label"], Path(row["filename"]).stem) for row in rows]
         skipped: dict[str, list[str]] = {}

@@ -90,7 +90,7 @@ class Recordings(SpeciesSource):
 
     @abstractmethod
     def recordings(self) -> list[Recording]:
-        """The whole table.
+        """The whole table; of named species, theirs.
 
         Raises:
             BirdlabError: for whatever is wrong with it or the files.
@@ -176,8 +176,6 @@ class Recordings(SpeciesSource):
         count = None if isinstance(self.species, tuple) else self.species
         if isinstance(self.species, tuple):
             curation.check_known(self.species, {each.species for each in table})
-            table = curation.of_species(table, self.species)
-            notes.note("asked for", table)
         # Which recordings hold another target depends on the targets, and these on what is left.
         targets = set(curation.most_recorded(table, count))
         while True:

@@ -17,15 +17,15 @@ def centred(total: int, length: int) -> int:
 def loudest(levels: NDArray[np.float32], length: int) -> int:
     """First frame of the stretch with the most energy above the background.
 
-    The background of a band is its median level, so that neither wind nor a steady insect decides; what is
-    above counts in power relative to it, at most 40 dB, so that one knock does not decide, either.
+    The background of a band is its median level, so that neither wind nor a steady insect decides. What is
+    more than 6 dB above counts in dB, at most 40, so that one knock does not decide, either.
 
     Args:
         levels: dB [M, T].
         length: frames of the stretch.
     """
     above = levels - np.median(levels, axis=1, keepdims=True)
-    return fullest((10 ** (above.clip(0, 40) / 10)).sum(axis=0), length)
+    return fullest((above - 6).clip(0, 40).sum(axis=0), length)
 
 
 def fullest(profile: NDArray[np.floating], length: int) -> int:

@@ -163,3 +163,34 @@ def test_an_id_that_occurs_twice_is_named():
 )
 def test_recording_id(stem, recording):
     assert recording_id(stem) == recording
+
+
+def test_every_split_gets_its_share_of_every_stratum() -> None:
+    # Eight groups of two for one species, and twenty of one for another.
+    made = [
+        Sample(id=f"{stratum}{number}@{part}", group=f"{stratum}{number}", stratum=stratum)
+        for stratum, groups, size in (("owl", 8, 2), ("wren", 20, 1))
+        for number in range(groups)
+        for part in range(size)
+    ]
+    for seed in range(5):
+        splits = assign(made, (0.5, 0.25, 0.25), seed)
+        for split, owls, wrens in (("train", 8, 10), ("val", 4, 5), ("test", 4, 5)):
+            assert Counter(s.stratum for s in splits[split]) == {"owl": owls, "wren": wrens}
+        parts = [fold(splits, 4, number, seed) for number in range(4)]
+        assert all(Counter(s.stratum for s in part["val"])["owl"] in {2, 4} for part in parts)
+
+
+def test_a_fold_can_be_tested() -> None:
+    splits: dict[Split, list[Sample]] = {
+        "train": samples(list("abcd")),
+        "val": samples(["e"]),
+        "test": samples(["f"]),
+    }
+    parts = [fold(splits, 3, number, 0, tests=True) for number in range(3)]
+    assert sorted(s.group for part in parts for s in part["test"]) == list("abcdef")
+    for number, part in enumerate(parts):
+        assert ids(parts[(number + 1) % 3])["test"] == ids(part)["val"]
+        check_no_leaks(part)
+    with pytest.raises(BirdlabError, match=r"data\.folds=2: cross-validation needs at least 3"):
+        fold(splits, 2, 0, 0, tests=True)

@@ -1,0 +1,61 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from birdlab.data import inspection
+from birdlab.data.inspection import inspected
+from birdlab.errors import BirdlabError
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    monkeypatch.setenv("BIRDLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(inspection, "_WORTH_KEEPING", 3)
+    names = [tmp_path / f"{number}.wav" for number in range(4)]
+    for number, file in enumerate(names):
+        file.write_text("x" * number)
+    return names
+
+
+def measured(looked: list[Path]) -> object:
+    def measure(file: Path) -> float:
+        looked.append(file)
+        if not file.stat().st_size:
+            raise BirdlabError(f"{file.name}: empty")
+        return float(file.stat().st_size)
+
+    return measure
+
+
+def test_files_are_looked_at_once(files: list[Path]) -> None:
+    looked: list[Path] = []
+    expected = dict(zip(files, ["0.wav: empty", 1.0, 2.0, 3.0], strict=True))
+    for _ in range(2):
+        assert inspected(files, measured(looked), "length") == expected  # type: ignore[arg-type]
+    assert sorted(looked) == files
+    inspected(files, measured(looked), "another method")  # type: ignore[arg-type]
+    assert len(looked) == 8
+
+
+def test_changed_files_are_looked_at_again(files: list[Path]) -> None:
+    inspected(files, measured([]), "length")  # type: ignore[arg-type]
+    status = files[2].stat()
+    os.utime(files[2], ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    files[0].write_text("xxxx")
+    looked: list[Path] = []
+    assert inspected(files, measured(looked), "length")[files[0]] == 4.0  # type: ignore[arg-type]
+    assert sorted(looked) == [files[0], files[2]]
+
+
+@pytest.mark.parametrize("damage", ["{", "[1]", '{"a": 3}'])
+def test_a_damaged_index_is_made_again(files: list[Path], tmp_path: Path, damage: str) -> None:
+    inspected(files, measured([]), "length")  # type: ignore[arg-type]
+    (index,) = (tmp_path / "cache").iterdir()
+    index.write_text(damage)
+    assert inspected(files, measured([]), "length")[files[3]] == 3.0  # type: ignore[arg-type]
+
+
+def test_a_few_files_leave_nothing_behind(files: list[Path], tmp_path: Path) -> None:
+    inspected(files[:2], measured([]), "length")  # type: ignore[arg-type]
+    assert not (tmp_path / "cache").exists()
