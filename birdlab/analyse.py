@@ -39,7 +39,11 @@ def main(
         folder = output or opened.directory / "_".join(["analysis", *([data] if data else []), split])
         if folder.exists():
             raise BirdlabError(f"{folder} exists already. Choose another by --output, or move it away.")
+
+        if "names" in opened.config(trust=trust).task:
+            raise BirdlabError(f"{run} is a run of species: see its figures/confusion.png and scores.csv.")
         chosen = data_config(opened, data, settings or [], trust=trust)
+
         analysis = ErrorAnalysis(samples, folder)
         evaluation = evaluate_run(opened, chosen, split, callbacks=[analysis], trust=trust)
         write_csv(folder / "scores.csv", evaluation.samples)

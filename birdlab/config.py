@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from birdlab.errors import BirdlabError
 
@@ -115,7 +115,11 @@ def check(cfg: DictConfig) -> None:
     try:
         OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
-        raise BirdlabError(f"{error.full_key}: {error.msg}") from error
+        # What one task's configs look up, the other one's don't have.
+        hint = ""
+        if isinstance(error, InterpolationKeyError):
+            hint = ". Data, model, loss and task have to be of one kind, as those of a study: +experiment=..."
+        raise BirdlabError(f"{error.full_key}: {error.msg}{hint}") from error
     _check_choice(cfg, "monitor.mode", ["min", "max"])
     _check_choice(cfg, "memory_format", ["auto", "contiguous", "channels_last"])
     counts = dict.fromkeys(("loader.batch_size", "epochs", "data.n_train", "data.n_val", "data.n_test"), 1)

@@ -124,7 +124,12 @@ def main(
                 f"{there[0]} exists already. Choose another folder with --output or add --overwrite."
             )
         data = build_data(config.compose(overrides or []))
+
         data.prepare_data()
+        if not isinstance(data, SegmentationData):
+            raise BirdlabError(
+                "birdlab.preview draws segmentation data; of species there are the tables above."
+            )
         Console().print(summary(data))
         for name, figure in preview(data, chosen, n).items():
             figures.save(figure, output / f"{name}.png")

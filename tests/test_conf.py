@@ -17,25 +17,59 @@ MANDATORY = {
     "birdsounds_denoising": ["data.root=x"],
     "annotated_audio": ["data.root=x"],
     "mixtures": ["data.calls=x", "data.noise=x"],
+    "birdclef": ["data.root=x"],
 }
+SPECIES = {
+    "birdclef",
+    "classification",
+    "compact_mobilenet",
+    "efficientnet_b0",
+    "efficientnet_lite0",
+    "resnet18",
+    "resnet18_pretrained",
+    "resnet50",
+    "species",
+    "species_bce",
+    "species_cross_entropy",
+    "species_frozen",
+    "synthetic_species",
+}
+"""Choices of the other task."""
 CHOICES = sorted(
     (file.parent.name, file.stem)
     for file in config.CONF.glob("*/*.yaml")
     if not file.stem.startswith("_") and file.parent.name not in {"experiment", "sweep", "hydra"}
 )
-STUDIES = sorted(file.stem for file in (config.CONF / "experiment").glob("*.yaml"))
-SWEEPS = {"pretrained_vs_scratch": ["+experiment=resnet34_bce"]}
+STUDIES = sorted(file.stem for file in (config.CONF / "experiment").glob("[!_]*.yaml"))
+SPECIES_STUDIES = {"mobilenet_optimizers", "resnet18_pretraining", "species_comparison", "input_encoding"}
+SWEEPS = {
+    "pretrained_vs_scratch": ["+experiment=resnet18_pretraining"],
+    "species_comparison": ["+experiment=species_comparison"],
+    "input_encoding": ["+experiment=input_encoding"],
+}
 """Sweeps over what the default network doesn't have, with a study whose network has it."""
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda name: name)
 def test_each_choice_composes(group: str, choice: str) -> None:
-    config.compose([f"{group}={choice}", *MANDATORY.get(choice, [])])
+    study = ["+experiment=mobilenet_optimizers"] if choice in SPECIES else []
+    config.compose([*study, f"{group}={choice}", *MANDATORY.get(choice, [])])
+
+
+@pytest.mark.parametrize("choice", ["synthetic_species", "birdclef"])
+def test_species_data_sets_are_built_with_what_their_configs_say(choice: str) -> None:
+    words = ["+experiment=mobilenet_optimizers", f"data={choice}", "data.root=x", "data.trim=energy"]
+    source = instantiate(config.compose(words).data, _convert_="all")
+    assert (source.segments, source.n_mels, source.trim) == (10, 64, "energy")
+    defaults = type(source)(root="x", trim="energy")
+    assert source == defaults
 
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_each_study_composes_with_any_data_set(study: str) -> None:
     for data, settings in MANDATORY.items():
+        if (data in SPECIES) != (study in SPECIES_STUDIES):
+            continue
         cfg = config.compose([f"+experiment={study}", f"data={data}", *settings])
         assert cfg.name == study
 

@@ -23,7 +23,7 @@ Several species for each recording, of which those with a share above 0 are ther
 A species that isn't among the truth can't be found: recall, average precision and ROC-AUC leave it out of
 their means, ROC-AUC one that is everywhere, too. F1 is 0 for one that is predicted all the same, and is left
 out if it is neither there nor predicted. (All this is what scikit-learn does.) A mean over nothing is NaN.
-Recordings are ranked by softmax, in multi-label mode by sigmoid, computed in float64; equal ones share a rank.
+Recordings are ranked by softmax in float64, in multi-label mode by their logits; equal ones share a rank.
 """
 
 from collections.abc import Mapping

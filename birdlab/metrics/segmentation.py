@@ -28,7 +28,6 @@ Most published code on BirdSoundsDenoising calls `legacy_iou` IoU: the backgroun
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Any image classifier of torchvision, timm or birdlab for stacks of segments, and the weights it starts from."""
+"""Image classifiers of torchvision, timm or birdlab for stacks of segments, and weights to start from."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
