@@ -26,12 +26,11 @@ out if it is neither there nor predicted. (All this is what scikit-learn does.) 
 Recordings are ranked by softmax in float64, in multi-label mode by their logits; equal ones share a rank.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
 from birdlab.metrics.rows import Rows
 
@@ -131,14 +130,7 @@ def average_precision(score: Tensor, truth: Tensor) -> Tensor:
         score: [N, K]; only its order matters.
         truth: bool [N, K].
     """
-    return torch.stack(
-        [
-            binary_average_precision(rank, true.long())
-            if true.any()
-            else torch.tensor(torch.nan, dtype=torch.float64)
-            for rank, true in zip(_ranks(score).T, truth.T, strict=True)
-        ]
-    ).double()
+    return _of_each_species(_average_precision, score, truth)
 
 
 def roc_auc(score: Tensor, truth: Tensor) -> Tensor:
@@ -150,27 +142,37 @@ def roc_auc(score: Tensor, truth: Tensor) -> Tensor:
         score: [N, K]; only its order matters.
         truth: bool [N, K].
     """
-    return torch.stack(
-        [
-            binary_auroc(rank, true.long())
-            if 0 < true.sum() < len(true)
-            else torch.tensor(torch.nan, dtype=torch.float64)
-            for rank, true in zip(_ranks(score).T, truth.T, strict=True)
-        ]
-    ).double()
+    return _of_each_species(_roc_auc, score, truth)
 
 
-def _ranked(score: Tensor, truth: Tensor) -> Mapping[str, float]:
+def _average_precision(score: Tensor, truth: Tensor) -> Tensor:
+    order = score.argsort(descending=True)
+    score, hits = score[order], truth[order].cumsum(0).double()
+    # Equal scores are taken together.
+    last = torch.cat([score[1:] != score[:-1], torch.ones(1, dtype=torch.bool)]).nonzero()[:, 0]
+    recall = hits[last] / hits[-1]
+    precision = hits[last] / (last + 1)
+    return (precision * recall.diff(prepend=recall.new_zeros(1))).sum()
+
+
+def _roc_auc(score: Tensor, truth: Tensor) -> Tensor:
+    _, index, counts = score.unique(return_inverse=True, return_counts=True)
+    # The mean rank of equal scores, from 1 for the lowest; then Mann & Whitney's U.
+    rank = (counts.cumsum(0) - (counts - 1) / 2).double()[index]
+    there = truth.sum().double()
+    above = rank[truth].sum() - there * (there + 1) / 2
+    return above / (there * (len(truth) - there))
+
+
+def _of_each_species(of: Callable[[Tensor, Tensor], Tensor], score: Tensor, truth: Tensor) -> Tensor:
+    return torch.stack([of(each, true) for each, true in zip(score.T, truth.T, strict=True)])
+
+
+def _ranked(score: Tensor, truth: Tensor) -> dict[str, float]:
     return {
         "average_precision": average_precision(score, truth).nanmean().item(),
         "roc_auc": roc_auc(score, truth).nanmean().item(),
     }
-
-
-def _ranks(score: Tensor) -> Tensor:
-    """The order of each column's scores as numbers in 0..1, float64: what torchmetrics takes as they are."""
-    ranks = torch.stack([column.unique(return_inverse=True)[1] for column in score.T], dim=1)
-    return ranks.double() / max(1, len(score) - 1)
 
 
 def _with_nobody(there: Tensor) -> Tensor:
