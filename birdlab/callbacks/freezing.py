@@ -1,7 +1,6 @@
 """Train the last layer alone at first, and all of a network afterwards."""
 
 from lightning import Callback, LightningModule, Trainer
-from torch import nn
 
 from birdlab.errors import BirdlabError
 from birdlab.models.classifier import head_of
@@ -41,11 +40,6 @@ class FrozenEncoder(Callback):
             weight.requires_grad_(not frozen)
             if frozen:
                 weight.grad = None
-        if frozen:
-            _evaluating(pl_module.net)
-
-
-def _evaluating(net: nn.Module) -> None:
-    """Batch norms use and keep the statistics they have, and nothing is dropped."""
-    net.eval()
-    head_of(net).train()
+        # Frozen batch norms use and keep the statistics they have. Lightning leaves modes as they are set.
+        pl_module.net.train(not frozen)
+        head_of(pl_module.net).train()

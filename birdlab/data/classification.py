@@ -57,7 +57,7 @@ class ClassificationData(SourceData):
     def settled(self) -> dict[str, Any]:
         """See `SourceData.settled`: the species, training recordings of each, and the length of a segment."""
         counts = [0] * len(self.names)
-        for sample in self.splits["train"]:
+        for sample in self.source.assigned()["train"]:
             assert isinstance(sample, LabelledStack)
             counts[sample.label] += 1
         return {

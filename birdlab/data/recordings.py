@@ -112,7 +112,11 @@ class Recordings(SpeciesSource):
         return self.segments * self.segment_s if self.segment_s is not None else self._curated[3]
 
     def splits(self) -> dict[Split, list[Sample]]:
-        """See `Source.splits`. Reads the table and, unless it is remembered, the headers of all files."""
+        """See `Source.splits`."""
+        return self.assigned()
+
+    def assigned(self) -> dict[Split, list[Sample]]:
+        """See `SpeciesSource.assigned`. Reads the table and, unless remembered, the headers of all files."""
         table, names, *_ = self._curated
         groups = curation.sessions(table, self.session_gap)
         self._check_groups(table, groups)

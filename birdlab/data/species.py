@@ -117,6 +117,10 @@ class SpeciesSource(Source):
         """See `Source.fields`."""
         return {"stacks": Field((self.segments, self.n_mels, self.frames), "float16")}
 
+    def assigned(self) -> dict[Split, list[Sample]]:
+        """The samples by split, as `splits`, whose files may not have been made yet."""
+        return self.splits()
+
     def report(self, splits: Mapping[Split, Sequence[Sample]]) -> list[Table]:
         """What a user should know of these splits before training; printed once."""
         return []

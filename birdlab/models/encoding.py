@@ -10,7 +10,7 @@ from birdlab.errors import BirdlabError
 Encoding = Literal["stacked", "shuffled", "voting", "long"]
 """Segments as channels, in order or shuffled; one by one; or one after the other as one spectrogram."""
 
-_SPREAD = 1e4
+_SPREAD = 1e3
 
 
 class Shuffled(nn.Module):
@@ -26,7 +26,7 @@ class Shuffled(nn.Module):
 
     def forward(self, stack: Tensor) -> Tensor:
         """Logits [B, K] of stacks [B, S, M, T]."""
-        key = (stack.double().mean(dim=(2, 3)) * _SPREAD).frac().abs()
+        key = (stack.float().mean(dim=(2, 3)) * _SPREAD).frac().abs()
         order = key.argsort(dim=1, stable=True)
         shuffled = torch.take_along_dim(stack, order[:, :, None, None], dim=1)
         logits: Tensor = self.net(shuffled.contiguous(memory_format=_format(stack)))

@@ -1,5 +1,6 @@
 """Classification: which species sings in a recording."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -131,6 +132,17 @@ class ClassificationTask(Task):
         optimizer = self.optimizer([{"params": others}, {"params": list(encoder_parameters(self.net))}])
         optimizer.param_groups[1]["lr"] *= self.encoder_rate_factor
         return optimizer
+
+    def configure_optimizers(self) -> Any:
+        configured = super().configure_optimizers()
+        optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
+        head, encoder = (group["lr"] for group in optimizer.param_groups)
+        if not math.isclose(encoder, self.encoder_rate_factor * head):
+            raise BirdlabError(
+                f"task.module.encoder_rate_factor={self.encoder_rate_factor}: this scheduler gives all layers "
+                "one rate. Take another one, such as scheduler=cosine."
+            )
+        return configured
 
     def _rows(self, ids: Sequence[str], logits: Tensor, truth: Tensor) -> list[dict[str, Any]]:
         """What was predicted for each recording, for ``scores.csv``."""

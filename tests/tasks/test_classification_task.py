@@ -183,3 +183,14 @@ def test_weights_of_another_network_are_refused_and_listed() -> None:
 def test_nothing_but_plain_values_is_kept_with_the_weights(tmp_path: Path) -> None:
     torch.save(task().state_dict(), tmp_path / "weights.pth")
     assert torch.load(tmp_path / "weights.pth", weights_only=True).keys() == task().state_dict().keys()
+
+
+def test_a_schedule_that_knows_one_rate_only_is_refused() -> None:
+    schedule = {
+        "scheduler": partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1),
+        "interval": "epoch",
+        "steps_argument": "total_steps",
+    }
+    with pytest.raises(BirdlabError, match=r"encoder_rate_factor=0.1: this scheduler gives all layers"):
+        trained(task(encoder_rate_factor=0.1, scheduler=schedule), epochs=2)
+    trained(task(scheduler=schedule), epochs=2)
