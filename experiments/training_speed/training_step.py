@@ -36,7 +36,7 @@ from birdlab.precision import AUTOCAST, MEMORY_FORMATS, Precision
 from birdlab.run import Run, environment
 
 RESULTS = Path(__file__).with_suffix(".csv")
-PAIRS = 9
+PAIRS = 5
 WARM_UP = 3
 
 STUDY = ["+experiment=focal_tversky", "scale=smoke", "logger=csv"]
