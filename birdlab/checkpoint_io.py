@@ -1,5 +1,6 @@
 """Checkpoints that are written whole or not at all, and never unpickled."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,4 +31,26 @@ class CheckpointFiles(TorchCheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = lambda storage, _: storage, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        return super().load_checkpoint(path, map_location=map_location, weights_only=True)
+        checkpoint: dict[str, Any] = super().load_checkpoint(
+            path, map_location=map_location, weights_only=True
+        )
+        for state in checkpoint.get("callbacks", {}).values():
+            if "best_k_models" in state:
+                _follow(state, Path(os.path.realpath(path)).parent)
+        return checkpoint
+
+
+def _follow(state: dict[str, Any], folder: Path) -> None:
+    """Let what a ModelCheckpoint remembers point into the folder where its checkpoints lie by now.
+
+    It forgets the best score otherwise, and the first epoch after resuming a run that was moved would replace
+    the best one.
+    """
+
+    def here(path: str) -> str:
+        return str(folder / Path(path).name) if path else path
+
+    state["dirpath"] = str(folder)
+    for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+        state[name] = here(state[name])
+    state["best_k_models"] = {here(path): score for path, score in state["best_k_models"].items()}

@@ -197,6 +197,15 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_samples(
     assert json.loads((tmp_path / "run" / "provenance.json").read_text())["status"] == "failed"
 
 
+def test_weights_that_the_last_step_of_an_epoch_spoils_are_not_kept(tmp_path: Path, tiny_pairs: Path) -> None:
+    # One step an epoch: its loss is that of the weights before it.
+    words = ("optimizer.lr=1e38", "loader.batch_size=8", "hydra.run.dir=run")
+    stopped = train(*words, cwd=tmp_path, data=tiny_pairs, check=False)
+    assert stopped.returncode != 0
+    assert "at step 1, on the samples Valid0" in stopped.stderr
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(

@@ -31,6 +31,24 @@ class FiniteLoss(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._read(pl_module)
 
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        # The weights themselves may be spoiled by the last step of an epoch, whose own loss was fine.
+        if isinstance(outputs, Tensor) and not trainer.sanity_checking:
+            self._unread.append((trainer.global_step, outputs.detach(), batch["id"]))
+            if outputs.device.type == "cpu" or len(self._unread) >= self.every:
+                self._read(pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._read(pl_module)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._read(pl_module)
 

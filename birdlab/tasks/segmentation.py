@@ -49,15 +49,18 @@ class SegmentationTask(Task):
         return self.logits(batch["image"]).float().sigmoid()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss: Tensor = self.loss(self.logits(batch["image"]), batch["mask"])
+        loss: Tensor = self.loss(self.logits(batch["image"]), truth(batch))
         self.train_loss.update(loss.detach())
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch, for `FiniteLoss` to look at."""
         logits = self.logits(batch["image"])
-        self.val_loss.update(self.loss(logits, batch["mask"]), len(logits))
+        loss: Tensor = self.loss(logits, truth(batch))
+        self.val_loss.update(loss, len(logits))
         self.val_scores.update(logits, batch["mask"])
         self.val_legacy_iou.update(logits, batch["mask"])
+        return loss
 
     def on_validation_epoch_end(self) -> None:
         chosen = self.val_scores.best_threshold()
@@ -80,7 +83,7 @@ class SegmentationTask(Task):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self.logits(batch["image"])
-        self.test_loss.update(self.loss(logits, batch["mask"]), len(logits))
+        self.test_loss.update(self.loss(logits, truth(batch)), len(logits))
         self.test_legacy_iou.update(logits, batch["mask"])
         self.test_scores.update(to_native(logits, batch["native_mask"]), batch["native_mask"])
 
@@ -95,6 +98,15 @@ class SegmentationTask(Task):
             self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
         for metric in (self.test_loss, self.test_scores, self.test_legacy_iou):
             metric.reset()
+
+
+def truth(batch: Batch) -> Tensor:
+    """Where a batch has bird, bool [B, F, T]: every class but the background, as in scores.
+
+    A mask may have more than one foreground class, or several pixel values that mean the same.
+    """
+    mask: Tensor = batch["mask"]
+    return mask != 0
 
 
 def foreground_logits(logits: Tensor) -> Tensor:

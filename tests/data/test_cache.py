@@ -1,9 +1,11 @@
+import importlib
 import json
 import multiprocessing
 import os
 import pickle
 import resource
 import signal
+import sys
 import time
 from pathlib import Path
 from types import ModuleType
@@ -321,3 +323,33 @@ def test_a_failure_stops_reading(toy: ModuleType, tmp_path: Path) -> None:
         build(toy.ToySource(root=tmp_path / "data"), tmp_path / "cache", workers=4)
     assert len((tmp_path / "data" / "reads").read_text().splitlines()) < 40
     assert folders(tmp_path / "cache") == []
+
+
+def test_a_data_set_of_ones_own_is_decoded_anew_when_its_code_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+from dataclasses import dataclass
+import numpy as np
+from birdlab.data.source import SPLITS, Sample, Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Even(Source):
+    def splits(self):
+        return {split: [Sample(id=split, group=split)] for split in SPLITS}
+
+    def read(self, sample):
+        return np.full((4, 4), GREY, np.uint8), np.zeros((4, 4), np.uint8)
+"""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    found = []
+    for grey in ("17", "34"):
+        (tmp_path / "even_data_set.py").write_text(code.replace("GREY", grey))
+        sys.modules.pop("even_data_set", None)
+        importlib.invalidate_caches()
+        source = importlib.import_module("even_data_set").Even(image_size=(4, 4))
+        found.append(int(build(source, tmp_path / "cache").images[0, 0, 0]))
+    sys.modules.pop("even_data_set")
+    assert found == [17, 34]

@@ -10,7 +10,7 @@ from birdlab.errors import BirdlabError
 from birdlab.losses import BCELoss
 from birdlab.models.resunet import ResUNet
 from birdlab.tasks import SegmentationTask
-from birdlab.tasks.segmentation import foreground_logits, to_native
+from birdlab.tasks.segmentation import foreground_logits, to_native, truth
 
 
 def task(net: nn.Module | None = None, **settings: object) -> SegmentationTask:
@@ -31,6 +31,16 @@ def test_logits_are_brought_to_the_size_of_each_mask() -> None:
     wide, same = to_native(logits, [torch.zeros(2, 4), torch.zeros(1, 2)])
     assert wide.tolist() == [[0.0, 1.0, 3.0, 4.0]] * 2
     assert torch.equal(same, logits[1])
+
+
+def test_every_class_but_the_background_is_bird_to_the_loss_as_to_the_scores() -> None:
+    # As with data.classes={0: background, 128: bird, 255: bird}.
+    mask = torch.tensor([[[0, 1, 2]]], dtype=torch.uint8)
+    made = task(nn.Identity())
+    image = torch.tensor([[[0, 255, 255]]], dtype=torch.uint8)
+    one_class = made.training_step({"image": image, "mask": mask.clamp(max=1)}, 0)
+    assert made.training_step({"image": image, "mask": mask}, 0) == one_class
+    assert truth({"mask": mask}).tolist() == [[[False, True, True]]]
 
 
 def test_bytes_become_float_channels() -> None:

@@ -231,7 +231,7 @@ LAYERS: tuple[Presence, ...] = (
 )
 RECORDER_DB: Range = (-40, -5)
 """Self-noise relative to the loudest layer."""
-EXTRA_LAYERS = (0.0, 0.15, 0.35, 0.5)
+EXTRA_LAYERS = (0.08, 0.25, 0.37, 0.3)
 """Probabilities of 0, 1, 2 or 3 layers beside the loudest one."""
 QUIET = 0.06
 """Probability that there is nothing but the recorder."""

@@ -53,7 +53,7 @@ class Recipe:
     """
 
     duration_s: float = 3.0
-    events: tuple[float, ...] = (0.1, 0.33, 0.29, 0.18, 0.1)
+    events: tuple[float, ...] = (0.15, 0.31, 0.28, 0.17, 0.09)
     again: float = 0.4
     snr_db: Range = (-10.0, 20.0)
     level: Range = (0.02, 0.2)

@@ -26,7 +26,7 @@ from birdlab.errors import BirdlabError
 from birdlab.files import write_text
 from birdlab.parallel import cpu_count, mapped
 
-VERSION = 2
+VERSION = 3
 """Of the generator's code: raised whenever the same parameters give other scenes."""
 
 FOLDERS: dict[Split, str] = {"train": "Training", "val": "Valid", "test": "Test"}
