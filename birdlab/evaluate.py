@@ -127,7 +127,8 @@ def sample_table(task: Task, data: SegmentationData, split: Split) -> list[dict[
         if sample.id not in rows:
             continue
         row = {"id": sample.id, "group": sample.group} | rows[sample.id]
-        row["call_s"] = row.pop("call_columns") * column_s
+        if "call_columns" in row:
+            row["call_s"] = row.pop("call_columns") * column_s
         table.append(row | data.source.facts(sample))
     return table
 
