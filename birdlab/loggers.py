@@ -122,7 +122,7 @@ class WandB(WandbLogger):
     ) -> None:
         import wandb
 
-        self.offline = "WANDB_MODE" not in os.environ and not _logged_in()
+        self.offline = "WANDB_MODE" not in os.environ and not logged_in()
         self.directory = directory
         self._status = "failed"
         self._step = -1
@@ -167,7 +167,7 @@ class WandB(WandbLogger):
             )
 
 
-def _logged_in() -> bool:
+def logged_in() -> bool:
     """Whether wandb would find credentials: in the environment, its settings file or a netrc file."""
     import wandb
 
