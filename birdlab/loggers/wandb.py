@@ -50,7 +50,7 @@ class WandB(WandbLogger):
     ) -> None:
         import wandb
 
-        self.offline = "WANDB_MODE" not in os.environ and not _logged_in()
+        self.offline = "WANDB_MODE" not in os.environ and not logged_in()
         self.directory = directory
         self.artifact_mb = artifact_mb
         self._status = "failed"
@@ -174,7 +174,7 @@ class WandB(WandbLogger):
         self._complained = True
 
 
-def _logged_in() -> bool:
+def logged_in() -> bool:
     """Whether wandb would find credentials: in the environment, its settings file or a netrc file."""
     import wandb
 
