@@ -110,7 +110,7 @@ def curate(table: Sequence[Recording], rules: Rules) -> Curated:
     """Apply the rules, in the order in which García, Ortega & Raya describe them.
 
     Which recordings hold another target depends on the targets, and these on the recordings that are left:
-    the species that would be chosen anyway are the first targets, and those that are chosen then join them until
+    the species that would be chosen anyway are the first targets, and those chosen then join them until
     no more come.
 
     Raises:
