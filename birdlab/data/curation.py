@@ -1,12 +1,10 @@
 """From a table of recordings to those that a study uses: each step a pure function, its effect counted."""
 
 import hashlib
-import re
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich import box
@@ -47,18 +45,47 @@ class Recording:
         return self.file.stem
 
 
-@dataclass
-class Curation:
-    """How many recordings of each species were left after each step."""
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What a study keeps of a table.
 
-    steps: dict[str, Counter[str]] = field(default_factory=dict)
+    Attributes:
+        species: how many, those with the most recordings; or which; None for all.
+        seconds: of a stack; None takes the common length.
+        length_factor: on the common length.
+        exclude_secondary: recordings in which another target is heard are left out.
+        drop_short: so are recordings shorter than a stack.
+        balance: as many recordings of each species as of the rarest.
+        seed: of the draw for balance.
+    """
 
-    def note(self, step: str, recordings: Iterable[Recording]) -> None:
-        """Count what is left after a step."""
-        self.steps[step] = Counter(recording.species for recording in recordings)
+    species: int | tuple[str, ...] | None
+    seconds: float | None
+    length_factor: float
+    exclude_secondary: bool
+    drop_short: bool
+    balance: bool
+    seed: int
 
-    def table(self, names: Sequence[str]) -> Table:
-        """One row for each species that was chosen, one for all others, one for the sum."""
+
+@dataclass(frozen=True)
+class Curated:
+    """What is left of a table.
+
+    Attributes:
+        recordings: in order of id.
+        names: the species.
+        seconds: of a stack.
+        steps: how many recordings of each species were left after each step.
+    """
+
+    recordings: tuple[Recording, ...]
+    names: tuple[str, ...]
+    seconds: float
+    steps: Mapping[str, Counter[str]]
+
+    def table(self) -> Table:
+        """The steps: one row for each species that was chosen, one for all others, one for the sum."""
         table = Table(
             title="Recordings left after each step of the curation",
             title_justify="left",
@@ -68,14 +95,57 @@ class Curation:
         table.add_column("species", no_wrap=True)
         for step in self.steps:
             table.add_column(step, justify="right")
-        for name in names:
-            table.add_row(name, *(str(counts[name]) for counts in self.steps.values()))
-        others = [counts.total() - sum(counts[name] for name in names) for counts in self.steps.values()]
-        if any(others):
-            kinds = set().union(*self.steps.values()) - set(names)
-            table.add_row(f"{len(kinds)} others", *map(str, others))
-        table.add_row("all", *(str(counts.total()) for counts in self.steps.values()))
+        counts = list(self.steps.values())
+        for name in self.names:
+            table.add_row(name, *(str(count[name]) for count in counts))
+        others = set().union(*counts) - set(self.names)
+        if others:
+            left = [sum(count[name] for name in others) for count in counts]
+            table.add_row(f"{len(others)} others", *map(str, left))
+        table.add_row("all", *(str(count.total()) for count in counts))
         return table
+
+
+def curate(table: Sequence[Recording], rules: Rules) -> Curated:
+    """Apply the rules, in the order in which García, Ortega & Raya describe them.
+
+    Which recordings hold another target depends on the targets, and these on the recordings that are left:
+    the species that would be chosen anyway are the first targets, and those chosen then join them until
+    no more come.
+
+    Raises:
+        BirdlabError: if nothing is left, or fewer species than were asked for.
+    """
+    if not table:
+        raise BirdlabError("There are no recordings. Check data.root and data.species.")
+    if isinstance(rules.species, tuple):
+        check_known(rules.species, {each.species for each in table})
+    targets = set(_chosen(table, rules))
+    while True:
+        clean = without_secondary(table, targets) if rules.exclude_secondary else table
+        if not clean:
+            raise BirdlabError("data.exclude_secondary=true leaves no recording: set it to false.")
+        seconds = common_length(clean, rules.length_factor) if rules.seconds is None else rules.seconds
+        long = long_enough(clean, seconds) if rules.drop_short else clean
+        names = _chosen(long, rules, f": stacks last {seconds:.1f} s")
+        if set(names) <= targets:
+            break
+        targets |= set(names)
+    kept = of_species(long, names)
+    left: dict[str, Sequence[Recording]] = {"found": table}
+    if rules.exclude_secondary:
+        left["no other target"] = clean
+    if rules.drop_short:
+        left[f"{seconds:.1f} s or longer"] = long
+    left["chosen species"] = kept
+    if rules.balance:
+        left["balanced"] = kept = balanced(kept, rules.seed)
+    return Curated(
+        recordings=tuple(sorted(kept, key=lambda each: each.id)),
+        names=names,
+        seconds=seconds,
+        steps={step: Counter(each.species for each in recordings) for step, recordings in left.items()},
+    )
 
 
 def without_secondary(recordings: Sequence[Recording], targets: Collection[str]) -> list[Recording]:
@@ -135,46 +205,6 @@ def balanced(recordings: Sequence[Recording], seed: int) -> list[Recording]:
     return kept
 
 
-def sessions(recordings: Sequence[Recording], gap: int) -> dict[str, str]:
-    """What was recorded by one person, or on one visit: recordings that look alike for that reason alone.
-
-    One author is one group. Numbers of xeno-canto are given out in order of upload, and people upload a
-    visit's recordings one after the other: recordings of one species whose numbers differ by ``gap`` at most
-    are one group, too. Groups that share a recording are one.
-
-    Args:
-        recordings: the table.
-        gap: largest difference of neighbouring numbers; 0 goes by author only.
-
-    Returns:
-        The group of each recording by id: the id of one of its recordings.
-    """
-    leader = {each.id: each.id for each in recordings}
-
-    def find(name: str) -> str:
-        while leader[name] != name:
-            name = leader[name]
-        return name
-
-    def join(one: str, other: str) -> None:
-        low, high = sorted((find(one), find(other)))
-        leader[high] = low
-
-    first_of: dict[str, str] = {}
-    numbered: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
-    for each in recordings:
-        if each.author:
-            join(first_of.setdefault(each.author, each.id), each.id)
-        if number := re.fullmatch(r"XC(\d+)", each.id):
-            numbered[each.species].append((int(number[1]), each.id))
-    for visits in numbered.values():
-        visits.sort()
-        for (before, one), (after, other) in pairwise(visits):
-            if after - before <= gap:
-                join(one, other)
-    return {each.id: find(each.id) for each in recordings}
-
-
 def check_known(names: Collection[str], found: Mapping[str, object] | Collection[str]) -> None:
     """Every species asked for is there.
 
@@ -189,3 +219,14 @@ def check_known(names: Collection[str], found: Mapping[str, object] | Collection
 
 def _draw(seed: int, name: str) -> bytes:
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
+
+
+def _chosen(table: Sequence[Recording], rules: Rules, why: str = "") -> tuple[str, ...]:
+    if not isinstance(rules.species, tuple):
+        return most_recorded(table, rules.species)
+    if lost := sorted(set(rules.species) - {each.species for each in table}):
+        raise BirdlabError(
+            f"data.species: the curation leaves no recording of {listed(lost)}{why}. Set data.short=tile or "
+            "a smaller data.segment_s, or leave the species out."
+        )
+    return rules.species

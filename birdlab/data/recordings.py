@@ -2,7 +2,6 @@
 
 import math
 from abc import abstractmethod
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,15 +13,14 @@ from rich import box
 from rich.table import Table
 
 from birdlab.audio import io
-from birdlab.data import curation
-from birdlab.data.curation import Curation, Recording
-from birdlab.data.pairs import listed
+from birdlab.data.curation import Curated, Recording, Rules, curate
 from birdlab.data.png import read_image
 from birdlab.data.precomputed import MEL_SUFFIXES, read_levels
 from birdlab.data.source import SPLITS, Sample, Split
 from birdlab.data.species import LabelledStack, Levels, SpeciesSource
 from birdlab.data.splits import assign, finish
 from birdlab.data.trimming import centred, fullest, loudest, stretched
+from birdlab.data.visits import check_divisible, sessions
 from birdlab.errors import BirdlabError
 
 _DAYS = 365.25
@@ -32,13 +30,13 @@ _DAYS = 365.25
 class Recordings(SpeciesSource):
     """Recordings of one labelled species each; subclasses say where the table of them comes from.
 
-    The curation of García, Ortega & Raya, every step a setting and its effect counted in `curation`:
+    The curation of García, Ortega & Raya, every step a setting and its effect counted in `curated`:
     recordings with another target species in the background are left out; the length of a stack is the mean
     over species of their mean length, a little lowered, or ``segments * segment_s``; longer recordings are
     trimmed to it, shorter ones dropped or repeated; then the species with the most recordings are chosen, and
     as many recordings of each are kept.
 
-    Splits hold whole groups only (`birdlab.data.curation.sessions`) and equal shares of every species.
+    Splits hold whole groups only (`birdlab.data.visits.sessions`) and equal shares of every species.
 
     Attributes:
         species: how many, or which in this order; None takes all.
@@ -99,17 +97,12 @@ class Recordings(SpeciesSource):
     @property
     def names(self) -> tuple[str, ...]:
         """See `SpeciesSource.names`."""
-        return self._curated[1]
-
-    @property
-    def curation(self) -> Curation:
-        """How many recordings were left after each step."""
-        return self._curated[2]
+        return self.curated.names
 
     @cached_property
     def seconds(self) -> float:
         """See `SpeciesSource.seconds`."""
-        return self.segments * self.segment_s if self.segment_s is not None else self._curated[3]
+        return self.segments * self.segment_s if self.segment_s is not None else self.curated.seconds
 
     def splits(self) -> dict[Split, list[Sample]]:
         """See `Source.splits`."""
@@ -117,18 +110,18 @@ class Recordings(SpeciesSource):
 
     def assigned(self) -> dict[Split, list[Sample]]:
         """See `SpeciesSource.assigned`. Reads the table and, unless remembered, the headers of all files."""
-        table, names, *_ = self._curated
-        groups = curation.sessions(table, self.session_gap)
-        self._check_groups(table, groups)
-        splits = assign(
-            [self._sample(each, groups[each.id], names) for each in table], self.fractions, self.seed
-        )
-        return finish(splits, self)
+        table = self.curated.recordings
+        groups = sessions(table, self.session_gap)
+        parts = self.folds if self.folds is not None else sum(share > 0 for share in self.fractions)
+        if parts > 1 and not self.multilabel:
+            check_divisible(table, groups, parts)
+        samples = [self._sample(each, groups[each.id]) for each in table]
+        return finish(assign(samples, self.fractions, self.seed), self)
 
     def report(self, splits: Mapping[Split, Sequence[Sample]]) -> list[Table]:
         """What the curation left, and the seconds of real sound in each stack."""
         samples = [s for split in SPLITS for s in splits[split] if isinstance(s, LabelledStack)]
-        return [self.curation.table(self.names), real_sound(samples, self.names, self._stack_s)]
+        return [self.curated.table(), real_sound(samples, self.names, self._stack_s)]
 
     def levels(self, sample: Sample) -> Levels:
         """See `SpeciesSource.levels`."""
@@ -171,77 +164,20 @@ class Recordings(SpeciesSource):
         return audio
 
     @cached_property
-    def _curated(self) -> tuple[list[Recording], tuple[str, ...], Curation, float]:
-        """The recordings that are left, the species, what was left after each step, and the common length."""
-        table, notes = self.recordings(), Curation()
-        notes.note("found", table)
-        if not table:
-            raise BirdlabError(f"{type(self).__name__}: there are no recordings. Check data.root.")
-        count = None if isinstance(self.species, tuple) else self.species
-        if isinstance(self.species, tuple):
-            curation.check_known(self.species, {each.species for each in table})
-        # Which recordings hold another target depends on the targets, and these on what is left.
-        targets = set(curation.most_recorded(table, count))
-        while True:
-            clean = curation.without_secondary(table, targets) if self._excludes else table
-            seconds = self._common_length(clean)
-            long = curation.long_enough(clean, seconds) if self.short == "drop" else clean
-            names = self._chosen(long, count, seconds)
-            if set(names) <= targets:
-                break
-            targets |= set(names)
-        if self._excludes:
-            notes.note("no other target", clean)
-        if self.short == "drop":
-            notes.note(f"{seconds:.1f} s or longer", long)
-        kept = curation.of_species(long, names)
-        notes.note("chosen species", kept)
-        if self.balance:
-            kept = curation.balanced(kept, self.seed)
-            notes.note("balanced", kept)
-        return sorted(kept, key=lambda each: each.id), names, notes, seconds
+    def curated(self) -> Curated:
+        """The recordings that are left, of which species, and how many were left after each step."""
+        rules = Rules(
+            species=self.species,
+            seconds=self.segments * self.segment_s if self.segment_s is not None else None,
+            length_factor=self.length_factor,
+            exclude_secondary=self.exclude_secondary and not self.multilabel,
+            drop_short=self.short == "drop",
+            balance=self.balance,
+            seed=self.seed,
+        )
+        return curate(self.recordings(), rules)
 
-    @property
-    def _excludes(self) -> bool:
-        return self.exclude_secondary and not self.multilabel
-
-    def _common_length(self, table: Sequence[Recording]) -> float:
-        if self.segment_s is not None:
-            return self.segments * self.segment_s
-        if not table:
-            raise BirdlabError("data.exclude_secondary=true leaves no recording: set it to false.")
-        return curation.common_length(table, self.length_factor)
-
-    def _chosen(self, table: Sequence[Recording], count: int | None, seconds: float) -> tuple[str, ...]:
-        if not isinstance(self.species, tuple):
-            return curation.most_recorded(table, count)
-        if lost := sorted(set(self.species) - {each.species for each in table}):
-            raise BirdlabError(
-                f"data.species: the curation leaves no recording of {listed(lost)}: stacks last "
-                f"{seconds:.1f} s. Set data.short=tile, a smaller data.segment_s, or leave the species out."
-            )
-        return self.species
-
-    def _check_groups(self, table: Sequence[Recording], groups: Mapping[str, str]) -> None:
-        """Every split gets a group of every species, or a score would leave that species out."""
-        parts = self.folds if self.folds is not None else sum(share > 0 for share in self.fractions)
-        if self.multilabel or parts < 2:
-            return
-        held: defaultdict[str, set[str]] = defaultdict(set)
-        for each in table:
-            held[each.species].add(groups[each.id])
-        counts = Counter(each.species for each in table)
-        few = [
-            f"{name} ({counts[name]} in {len(held[name])})" for name in self.names if len(held[name]) < parts
-        ]
-        if few:
-            raise BirdlabError(
-                f"too few recordings, or too few separate visits and authors, for {parts} splits: "
-                f"{listed(few)}. Leave these species out (data.species=[...]), or set data.folds, "
-                "data.fractions or data.session_gap accordingly."
-            )
-
-    def _sample(self, recording: Recording, group: str, names: Sequence[str]) -> LabelledStack:
+    def _sample(self, recording: Recording, group: str) -> LabelledStack:
         shares = dict.fromkeys(recording.secondary, self.secondary_target) if self.multilabel else {}
         shares[recording.species] = 1.0
         return LabelledStack(
@@ -249,7 +185,7 @@ class Recordings(SpeciesSource):
             group=group,
             files=(recording.file, *self._mask_of(recording)),
             stratum=recording.species,
-            targets=tuple(shares.get(name, 0.0) for name in names),
+            targets=tuple(shares.get(name, 0.0) for name in self.names),
             duration_s=recording.duration_s,
             real_s=min(recording.duration_s, self._stack_s),
             origin=recording.origin,

@@ -79,7 +79,7 @@ def test_the_curation_of_the_paper(birds: ModuleType, tmp_path: Path) -> None:
         0.9 * np.mean([np.mean([2.0, 1.8, 1.6, 1.4, 1.2]), 1.5, 1.2]), rel=1e-3
     )
     kept = [sample for split in SPLITS for sample in curated.splits()[split]]
-    counts = curated.curation.steps
+    counts = curated.curated.steps
     assert counts["found"] == {"owl": 6, "wren": 4, "emu": 3}
     assert counts["no other target"] == {"owl": 5, "wren": 4, "emu": 3}
     assert counts["1.3 s or longer"] == {"owl": 4, "wren": 4, "emu": 2}

@@ -1,5 +1,6 @@
 """Each rule of the curation by itself."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,15 +9,16 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from birdlab.data.curation import (
-    Curation,
+    Curated,
     Recording,
+    Rules,
     balanced,
     check_known,
     common_length,
+    curate,
     long_enough,
     most_recorded,
     of_species,
-    sessions,
     without_secondary,
 )
 from birdlab.errors import BirdlabError
@@ -89,35 +91,37 @@ def test_balance_keeps_as_many_of_each(species: list[str], seed: int, random: ob
     assert set(ids(balanced(shuffled, seed))) == set(ids(kept))
 
 
-def test_neighbouring_numbers_of_one_species_are_one_visit() -> None:
-    table = [recording(f"XC{number}") for number in (100, 110, 120, 131)] + [recording("XC105", "owl")]
-    groups = sessions(table, gap=10)
-    assert groups["XC100"] == groups["XC110"] == groups["XC120"]
-    assert len({groups[id] for id in ("XC100", "XC131", "XC105")}) == 3
-    assert len(set(sessions(table, gap=0).values())) == 5
-
-
-def test_one_author_is_one_group_and_chains_are_joined() -> None:
-    table = [
-        recording("XC100", author="ann"),
-        recording("XC900", "owl", author="ann"),
-        recording("XC905", "owl", author="bob"),  # beside ann's
-        recording("XC500", author="bob"),
-        recording("XC700", author=""),
-        recording("take one", author=""),
-    ]
-    groups = sessions(table, gap=10)
-    assert groups["XC100"] == groups["XC900"] == groups["XC905"] == groups["XC500"]
-    assert len(set(groups.values())) == 3
-
-
 def test_the_table_counts_each_step() -> None:
-    notes, console = Curation(), Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    notes.note("found", [recording("a"), recording("b"), recording("c", "owl"), recording("d", "emu")])
-    notes.note("long", [recording("a"), recording("c", "owl")])
-    console.print(notes.table(["owl", "wren"]))
-    rows = [line.split() for line in console.export_text().splitlines()]
+    steps = {"found": Counter(wren=2, owl=1, emu=1, jay=2), "long": Counter(wren=1, owl=1)}
+    console = Console(width=100)
+    with console.capture() as shown:
+        console.print(Curated((), ("owl", "wren"), 5.0, steps).table())
+    rows = [line.split() for line in shown.get().splitlines()]
     assert ["owl", "1", "1"] in rows
     assert ["wren", "2", "1"] in rows
-    assert ["1", "others", "1", "0"] in rows
-    assert ["all", "4", "2"] in rows
+    assert ["2", "others", "3", "0"] in rows
+    assert ["all", "6", "2"] in rows
+
+
+RULES = Rules(
+    species=2, seconds=5, length_factor=1, exclude_secondary=True, drop_short=True, balance=False, seed=0
+)
+
+
+def test_targets_that_come_up_later_are_excluded_too() -> None:
+    # Four owls and three wrens would be chosen; without the owls that hold wrens emus come up, and the wrens
+    # that hold emus must go as well.
+    table = [recording(f"o{i}", "owl", secondary=("wren",) * (i < 3)) for i in range(4)]
+    table += [recording(f"w{i}", "wren", secondary=("emu",) * (i < 1)) for i in range(3)]
+    table += [recording(f"e{i}", "emu") for i in range(2)]
+    curated = curate(table, RULES)
+    assert curated.names == ("emu", "wren")
+    assert ids(list(curated.recordings)) == ["e0", "e1", "w1", "w2"]
+
+
+def test_nothing_left_is_said() -> None:
+    with pytest.raises(BirdlabError, match="There are no recordings"):
+        curate([], RULES)
+    both = [recording("a", "owl", secondary=("wren",)), recording("b", secondary=("owl",))]
+    with pytest.raises(BirdlabError, match="leaves no recording: set it to false"):
+        curate(both, RULES)

@@ -10,11 +10,11 @@ import pytest
 
 from birdlab.audio import io
 from birdlab.data.birdclef import BirdCLEF
-from birdlab.data.curation import sessions
 from birdlab.data.source import SPLITS
 from birdlab.data.synthesis import species as synthesis
 from birdlab.data.synthesis.species import FieldRecipe, Take, duration_s, grammar, recording
 from birdlab.data.synthetic_species import SyntheticSpecies
+from birdlab.data.visits import sessions
 from birdlab.errors import BirdlabError
 
 BRIEF = FieldRecipe(duration_s=(1.0, 2.0))
