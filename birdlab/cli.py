@@ -6,6 +6,7 @@ import sys
 VERBS = {
     "train": "train, test and write a run directory: birdlab train +experiment=focal_tversky",
     "evaluate": "score a finished run on any split or data set: birdlab evaluate RUN",
+    "predict": "masks, clean sound and tables from recordings: birdlab predict RUN INPUT... --output DIR",
     "preview": "draw what a network will be fed: birdlab preview +experiment=focal_tversky",
 }
 

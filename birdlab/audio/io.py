@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from birdlab.errors import BirdlabError
 from birdlab.files import replacing
 
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff"})
+"""What recordings in a folder are found by; what a file is, its content says."""
+
 FULL_SCALE = 32768
 """PCM16 counts that stand for an amplitude of 1."""
 

@@ -18,8 +18,6 @@ from birdlab.data.splits import assign, finish, recording_id
 from birdlab.data.windows import check_window, window_starts
 from birdlab.errors import BirdlabError
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff"})
-
 
 @dataclass(frozen=True, kw_only=True)
 class AudioSample(Sample):
@@ -108,11 +106,11 @@ class AnnotatedAudio(Source):
         """Recordings and label files by name."""
         audio_folder = subfolder(self.root, "audio") or self.root
         label_folder = subfolder(self.root, "labels") or audio_folder
-        recordings = [path for path in _visible(audio_folder) if path.suffix.lower() in AUDIO_SUFFIXES]
+        recordings = [path for path in _visible(audio_folder) if path.suffix.lower() in io.SUFFIXES]
         labels = [path for path in _visible(label_folder) if path.suffix.lower() == ".txt"]
         if not recordings:
             raise BirdlabError(
-                f"{audio_folder}: holds no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}). "
+                f"{audio_folder}: holds no recordings ({', '.join(sorted(io.SUFFIXES))}). "
                 "Set data.root to a folder with audio/ and labels/."
             )
         return by_stem(recordings), by_stem(labels, _label_stem)

@@ -59,6 +59,8 @@ class Denoiser:
 
     def see(self, probabilities: NDArray[np.float32]) -> Audio:
         """The audio [m, C] that the next columns [F, T] decide; may be empty."""
+        if not probabilities.size:
+            return self._advance(0)
         self._columns = np.concatenate([self._columns, probabilities], axis=1)
         # A frame is ready when the column behind its centre is there.
         grid = self._grid
@@ -107,9 +109,8 @@ class Denoiser:
         at_times = _Interpolation(places, count).of(self._columns.T)
         p = self._rows.of(at_times.T).T
         bird = p * (1 - self.threshold)
-        gains: NDArray[np.float32] = self.floor + (1 - self.floor) * (
-            bird / (bird + (1 - p) * self.threshold)
-        )
+        q = bird / (bird + (1 - p) * self.threshold)
+        gains: NDArray[np.float32] = (self.floor + (1 - self.floor) * q).astype(np.float32, copy=False)
         gains[:, self._rows.beyond] = self.floor
         needed = min(max(0, int(places[-1])), count - 1)
         self._columns = self._columns[:, needed:]

@@ -1,6 +1,8 @@
 """Recordings of any length through a network: overlapping windows, cross-faded, in bounded memory."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -14,6 +16,7 @@ from birdlab.data.windows import window_starts
 from birdlab.prediction.network import Network
 
 Audio = NDArray[np.float32]
+Probabilities = NDArray[np.float32]
 Samples = NDArray[Any]
 """What a stretch was predicted from: audio, float32 [n], or a picture, uint8 [F, T], the lowest row first."""
 
@@ -35,7 +38,7 @@ class Stretch:
     """
 
     first: int
-    probabilities: NDArray[np.float32]
+    probabilities: Probabilities
     samples: Samples
 
     @property
@@ -72,12 +75,13 @@ def rechunked(blocks: Iterable[Audio], frames: int) -> Iterator[Audio]:
         yield np.concatenate(waiting)
 
 
-def stitched(network: Network, audio: Iterable[Audio]) -> Iterator[Stretch]:
+def stitched(network: Network, audio: Iterable[Audio], threads: int = 1) -> Iterator[Stretch]:
     """Probabilities of a stream of audio.
 
     Args:
         network: marks birds.
         audio: blocks [n] at the network's sample rate, of any sizes.
+        threads: so many batches at once, while the caller is busy with those before; the result is the same.
 
     Yields:
         Every column once, in order. There are ``grid.covering_columns`` of all samples; what the last window
@@ -85,7 +89,7 @@ def stitched(network: Network, audio: Iterable[Audio]) -> Iterator[Stretch]:
     """
     grid, columns = network.grid, network.window_columns
     windows = _audio_windows(audio, grid, columns)
-    yield from _faded(_predicted(windows, network.probabilities), columns // OVERLAP, grid)
+    yield from _faded(_predicted(windows, network.probabilities, threads), columns // OVERLAP, grid)
 
 
 def stitched_image(network: Network, image: NDArray[np.uint8]) -> Iterator[Stretch]:
@@ -96,7 +100,8 @@ def stitched_image(network: Network, image: NDArray[np.uint8]) -> Iterator[Stret
         _Window(start, min(columns, total), padded[:, start : start + columns])
         for start in window_starts(total, columns, columns - columns // OVERLAP)
     )
-    yield from _faded(_predicted(windows, network.image_probabilities), columns // OVERLAP, network.grid)
+    predicted = _predicted(windows, network.image_probabilities, threads=1)
+    yield from _faded(predicted, columns // OVERLAP, network.grid)
 
 
 @dataclass(frozen=True)
@@ -131,15 +136,32 @@ def _audio_windows(audio: Iterable[Audio], grid: Grid, columns: int) -> Iterator
         yield _Window(moved, columns, _padded(held[(moved - start) * grid.hop :], length))
 
 
-def _predicted(windows: Iterable[_Window], predict: Any) -> Iterator[tuple[_Window, NDArray[np.float32]]]:
+def _predicted(
+    windows: Iterable[_Window], predict: Callable[[Samples], Probabilities], threads: int
+) -> Iterator[tuple[_Window, Probabilities]]:
+    """Each window with its probabilities [F, T], in order."""
     windows = iter(windows)
-    while batch := list(islice(windows, BATCH)):
-        yield from zip(batch, predict(np.stack([window.samples for window in batch])), strict=True)
+
+    def of(batch: list[_Window]) -> Iterable[tuple[_Window, Probabilities]]:
+        return zip(batch, predict(np.stack([window.samples for window in batch])), strict=True)
+
+    batches = iter(lambda: list(islice(windows, BATCH)), [])
+    if threads == 1:
+        for batch in batches:
+            yield from of(batch)
+        return
+    pool = ThreadPoolExecutor(threads)
+    try:
+        running = deque(pool.submit(of, batch) for batch in islice(batches, threads))
+        while running:
+            predicted = running.popleft().result()
+            running.extend(pool.submit(of, batch) for batch in islice(batches, 1))
+            yield from predicted
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _faded(
-    predicted: Iterable[tuple[_Window, NDArray[np.float32]]], overlap: int, grid: Grid
-) -> Iterator[Stretch]:
+def _faded(predicted: Iterable[tuple[_Window, Probabilities]], overlap: int, grid: Grid) -> Iterator[Stretch]:
     """One sequence of columns from windows of which each overlaps the one before by at least ``overlap``."""
     rising = (0.5 - 0.5 * np.cos(np.pi * (np.arange(overlap) + 0.5) / overlap)).astype(np.float32)
     held: Stretch | None = None  # the columns that the next window will share
@@ -175,6 +197,6 @@ def _padded(audio: Audio, length: int) -> Audio:
     return np.pad(audio, (0, max(0, length - len(audio))))
 
 
-def joined(stretches: Sequence[Stretch]) -> NDArray[np.float32]:
+def joined(stretches: Sequence[Stretch]) -> Probabilities:
     """The probabilities of a whole recording [F, T]."""
     return np.concatenate([stretch.probabilities for stretch in stretches], axis=1)
