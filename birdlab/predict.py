@@ -1,4 +1,4 @@
-"""``python -m birdlab.predict RUN INPUT... --output DIR``: from recordings to masks, clean sound and tables."""
+"""``python -m birdlab.predict RUN INPUT... --output DIR``: recordings to masks, clean sound and tables."""
 
 import os
 import sys

@@ -60,7 +60,8 @@ def train(cfg: DictConfig, run: Run) -> Evaluation:
             best = run.checkpoint(run.best)
             task.load_weights(best["state_dict"], str(run.best))
             scores = evaluate(task, data, trainer)
-            run.write_metrics(best_epoch=int(best["epoch"]), **scores.as_dict())
+            validated = best["birdlab"]["validation"]
+            run.write_metrics(best_epoch=int(best["epoch"]), validation=validated, **scores.as_dict())
             status = "success"
         finally:
             close_loggers(trainer.loggers, status)

@@ -1,10 +1,11 @@
 """What was made of each file: so that finished files are skipped, and nothing of the user's is overwritten.
 
-A record is written before a file's outputs (``started``) and after them (``finished``). Outputs that no record
-knows are somebody else's, and so are those of a record that doesn't agree with what is asked for now.
+A record is written before a file's outputs (``started``) and after them (``finished``). Outputs that
+no record knows are somebody else's, and so are those of a record that disagrees with what is asked for now.
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
@@ -59,18 +60,14 @@ class Record:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content.pop("schema") != SCHEMA:
                 return None
-            events = [
-                Event(*(float("nan") if value is None else value for value in row))
-                for row in content.pop("events")
-            ]
-            return cls(**content, events=events)
+            rows = content.pop("events")
+            return cls(**content, events=[Event(*row[:-1], _number(row[-1])) for row in rows])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def write(self, path: Path) -> None:
         """Whole or not at all."""
-        # A label that nobody scored is NaN, which JSON doesn't have.
-        events = [[None if value != value else value for value in astuple(event)] for event in self.events]
+        events = [(*astuple(event)[:-1], _plain(event.label_score)) for event in self.events]
         content = {"schema": SCHEMA} | asdict(replace(self, events=())) | {"events": events}
         write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -78,6 +75,15 @@ class Record:
         """Whether both are of one file and one way of predicting it, even if it was moved meanwhile."""
         mine, its = ((r.size, r.mtime_ns, r.settings, r.outputs) for r in (self, other))
         return mine == its and Path(self.source).name == Path(other.source).name
+
+
+def _plain(score: float) -> float | None:
+    """A label that nobody scored has NaN, which JSON doesn't know."""
+    return None if math.isnan(score) else score
+
+
+def _number(score: float | None) -> float:
+    return math.nan if score is None else float(score)
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,12 @@ class SegmentationTask(Task):
     tested: dict[str, dict[str, float]]
     """Scores of the last test, at .5 and at the chosen threshold; what is logged is rounded to float32."""
 
+    validated: dict[str, list[float]]
+    """Precision and recall at each of `THRESHOLDS` in the last validation; saved with the weights."""
+
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
+        self.validated = {}
         self.register_buffer("threshold", torch.tensor(0.5))
         self.val_scores = SegmentationScores()
         self.test_scores = SegmentationScores()
@@ -64,6 +68,7 @@ class SegmentationTask(Task):
         at_half, at_chosen = self.val_scores.scores(0.5), self.val_scores.scores(chosen)
         if not self.trainer.sanity_checking:
             self.threshold.fill_(chosen)
+            self.validated = self.val_scores.precision_and_recall()
         self.log_dict(
             {
                 "val/loss": self.val_loss.compute(),
@@ -77,6 +82,10 @@ class SegmentationTask(Task):
         )
         for metric in (self.val_loss, self.val_scores, self.val_legacy_iou):
             metric.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["birdlab"]["validation"] = self.validated
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self.logits(batch["image"])
