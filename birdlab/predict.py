@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -63,7 +65,8 @@ def main(
         tables = tuple(dict.fromkeys(table or ["raven"]))
         check_formats(tables)
         files = collect(inputs, output)
-        network = open_network(run, trust=trust)
+        # Files and batches run side by side; threads within each would only wait for one another.
+        network = open_network(run, trust=trust, threads=1)
         wanted = Wanted(
             threshold=_threshold(network, threshold, precision),
             tables=tables,
@@ -74,9 +77,9 @@ def main(
             boxes=boxes,
         )
         todo = batch.plan(files, output, network, wanted, overwrite=overwrite)
-        with _Bar(todo) as bar:
+        with _bar(todo) as progress:
             records, failures = batch.run(
-                todo, output, network, wanted, workers=workers or _cores(), progress=bar.advance
+                todo, output, network, wanted, workers=workers or _cores(), progress=progress
             )
         if records:
             batch.write_summaries(records, output, raven="raven" in tables)
@@ -101,21 +104,20 @@ def _threshold(network: Network, threshold: float | None, precision: float | Non
     return network.threshold if threshold is None else threshold
 
 
-class _Bar(Progress):
-    """Progress over all files by their bytes, which are known without opening them."""
+@contextmanager
+def _bar(todo: batch.Plan) -> Iterator[Callable[[Path, float], None]]:
+    """Progress over all files by their bytes, which are known without decoding them."""
+    sizes = {job.input.path: job.record.size for job in todo.jobs}
+    done = dict.fromkeys(sizes, 0.0)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"Predicting {len(sizes)} files", total=sum(sizes.values()))
 
-    def __init__(self, todo: batch.Plan) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        super().__init__(*columns, console=Console(stderr=True), transient=True)
-        self._sizes = {job.input.path: job.record.size for job in todo.jobs}
-        self._done = dict.fromkeys(self._sizes, 0.0)
-        self._bar = self.add_task(f"Predicting {len(todo.jobs)} files", total=sum(self._sizes.values()))
+        def advance(path: Path, share: float) -> None:
+            bar.advance(task, (share - done[path]) * sizes[path])
+            done[path] = share
 
-    def advance(self, path: Path, share: float) -> None:  # type: ignore[override]
-        """A file is done up to a share."""
-        step = share - self._done[path]
-        self._done[path] = share
-        super().advance(self._bar, step * self._sizes[path])
+        yield advance
 
 
 def _report(

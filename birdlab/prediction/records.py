@@ -112,16 +112,22 @@ def pending(
     for each, wanted in inputs:
         there = Record.read(output / each.record)
         if there is not None and there.same(wanted) and not overwrite:
-            if there.finished and all((output / name).exists() for name in there.outputs.values()):
+            paths = [output / name for name in there.outputs.values()]
+            if there.finished and all(path.exists() for path in paths):
                 done.append(there)
                 continue
+            if there.finished:
+                # Something was removed. What changed after the record was written, somebody corrected.
+                written = (output / each.record).stat().st_mtime_ns
+                changed = [path for path in paths if path.exists() and path.stat().st_mtime_ns > written]
+                occupied += [str(path.relative_to(output)) for path in changed]
         elif not overwrite:
             occupied += [name for name in wanted.outputs.values() if os.path.lexists(output / name)]
         jobs.append(Job(each, wanted))
     if occupied:
         more = f" and {len(occupied) - 3} more" if len(occupied) > 3 else ""
         raise BirdlabError(
-            f"{output} holds {', '.join(occupied[:3])}{more}, made of other files, with other settings or by "
-            "somebody else. Choose another --output, or add --overwrite to replace them."
+            f"{output} holds {', '.join(occupied[:3])}{more}, made of other files, with other settings "
+            "or by hand. Choose another --output, or add --overwrite to replace them."
         )
     return jobs, done

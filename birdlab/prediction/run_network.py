@@ -49,12 +49,13 @@ class RunNetwork:
     validation_precision: Mapping[float, float]
 
     @classmethod
-    def open(cls, directory: Path, *, trust: bool = False) -> Self:
+    def open(cls, directory: Path, *, trust: bool = False, threads: int | None = None) -> Self:
         """Rebuild the best epoch of a run.
 
         Args:
             directory: of the run.
             trust: build what birdlab doesn't ship, too.
+            threads: of torch's in this process; None leaves them as they are.
 
         Raises:
             BirdlabError: if the directory is no run, has no checkpoint, or its network doesn't mark pixels.
@@ -70,6 +71,8 @@ class RunNetwork:
             )
         task = build_task(cfg, pretrained=False)
         task.load_weights(content["state_dict"], str(run.best))
+        if threads is not None:
+            torch.set_num_threads(threads)
         data = cfg.data
         grid = Spectrogram(sample_rate=data.sample_rate, sides=data.sides)
         window_s = data.get("window_s") or _WHOLE_PICTURE_S

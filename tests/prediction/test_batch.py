@@ -127,6 +127,18 @@ def test_finished_files_are_skipped_and_others_done(
     assert (out / "dusk/a [1] é.selections.txt").exists()
 
 
+def test_corrected_tables_survive_the_removal_of_others(
+    loud_tones: Network, recordings: Path, tmp_path: Path
+) -> None:
+    out, wanted = tmp_path / "out", replace(WANTED, denoised=True)
+    predict(loud_tones, recordings, out, wanted)
+    for folder in ("dawn", "dusk"):
+        (out / folder / "a [1] é.denoised.flac").unlink()
+    (out / "dawn/a [1] é.selections.txt").write_text("corrected in Raven")
+    with pytest.raises(BirdlabError, match=r"holds dawn/a \[1\] é\.selections\.txt, made"):
+        predict(loud_tones, recordings, out, wanted)
+
+
 def test_nothing_is_overwritten_without_a_word(loud_tones: Network, recordings: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     theirs = out / "dawn/a [1] é.selections.txt"
