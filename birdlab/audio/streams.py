@@ -115,24 +115,29 @@ def writing(path: Path, recording: Recording) -> Iterator[Callable[[NDArray[np.f
     encoding = Encoding.like(recording)
     bits = {"PCM_16": 15, "PCM_24": 23}.get(encoding.subtype)
 
-    def write(block: NDArray[np.float32]) -> None:
-        try:
-            file.write(block if bits is None else _integers(block, bits))
-        except (soundfile.SoundFileError, AssertionError) as error:
-            raise OSError(f"{path} can't be written ({error}): is the disk full?") from error
+    frames = 0
 
-    with replacing(path) as temporary:
-        with soundfile.SoundFile(
-            temporary,
-            "w",
-            samplerate=recording.sample_rate,
-            channels=recording.channels,
-            format=encoding.format,
-            subtype=encoding.subtype,
-        ) as file:
-            yield write
-        if temporary.stat().st_size == 0:
-            raise OSError(f"{path} can't be written: is the disk full?")
+    def write(block: NDArray[np.float32]) -> None:
+        nonlocal frames
+        file.write(block if bits is None else _integers(block, bits))
+        frames += len(block)
+
+    try:
+        with replacing(path) as temporary:
+            with soundfile.SoundFile(
+                temporary,
+                "w",
+                samplerate=recording.sample_rate,
+                channels=recording.channels,
+                format=encoding.format,
+                subtype=encoding.subtype,
+            ) as file:
+                yield write
+            # What was buffered is written on closing, which says nothing if it fails.
+            if soundfile.info(temporary).frames != frames:
+                raise OSError(f"{path} can't be written whole: is the disk full?")
+    except (soundfile.SoundFileError, AssertionError) as error:
+        raise OSError(f"{path} can't be written ({error}): is the disk full?") from error
 
 
 def _integers(block: NDArray[np.float32], bits: int) -> NDArray[np.int16] | NDArray[np.int32]:

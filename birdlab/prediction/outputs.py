@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from birdlab.audio.grid import Grid
 from birdlab.audio.streams import Encoding, Recording, writing
 from birdlab.errors import BirdlabError
+from birdlab.files import replacing_folder
 from birdlab.prediction.denoise import FLOOR_DB, Denoiser
 from birdlab.prediction.events import Components, Event, boxes, paint
 from birdlab.prediction.inputs import Input
@@ -142,6 +142,8 @@ def predict_file(
             write = stack.enter_context(writing(paths["denoised"], source.recording))
             denoised = _Denoised(source.recording, network.grid, wanted, write)
         components = Components(network.grid, wanted.threshold)
+        for kind in paths.keys() & {"masks", "overlays"}:
+            paths[kind] = stack.enter_context(replacing_folder(paths[kind]))
         pictures = _Pictures(paths, each.name, network, wanted)
         events: list[Event] = []
         for stretch in _stretches(source, network, wanted.threads, denoised, progress):
@@ -197,9 +199,6 @@ class _Pictures:
             return
         from birdlab.prediction import pictures  # needs OpenCV, which nothing else here does
 
-        for kind in paths.keys() & {"masks", "overlays"}:
-            shutil.rmtree(paths[kind], ignore_errors=True)
-            paths[kind].mkdir(parents=True)
         if "mask" in paths:
             self._mask = pictures.WholeMask(network.grid, paths["mask"])
         elif "masks" in paths:

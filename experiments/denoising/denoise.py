@@ -3,9 +3,9 @@
     python experiments/denoising/denoise.py RUN [--scenes 300]
 
 On the synthetic test split that the run was not trained on: SI-SDR (Le Roux et al. 2019) of what each method
-makes of the noisy track against the birds alone, less that of the noisy track, by the noisy track's own. Scenes
-without birds have no SI-SDR and are left out. Each method but noisereduce's goes through birdlab's soft mask, so
-that they differ in the mask alone; "oracle mask" is the scene's exact one.
+makes of the noisy track against the birds alone, less that of the noisy track, by the noisy track's own.
+Scenes without birds have no SI-SDR and are left out. Each method but noisereduce's goes through birdlab's
+soft mask, so that they differ in the mask alone; "oracle mask" is the scene's exact one.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import csv
 import io as bytes_io
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import jinja2
@@ -117,7 +118,7 @@ def main() -> None:
             continue
         truth = source.read(sample)[1][-network.grid.one_sided().rows :] != 0
         before = _si_sdr(noisy, clean)
-        label = next(f"{low} to {high}" for low, high in zip(BINS_DB, BINS_DB[1:]) if before < high)
+        label = next(f"{low} to {high}" for low, high in pairwise(BINS_DB) if before < high)
         made = {name: method(noisy, truth) for name, method in compared.items()}
         for name, audio in made.items():
             gain = _si_sdr(audio, clean) - before
@@ -146,10 +147,12 @@ def _write_csv(gains: dict[str, dict[str, list[float]]]) -> None:
 
 PAGE = jinja2.Environment(autoescape=True).from_string(
     """<!doctype html><html lang="en"><meta charset="utf-8"><title>Denoised examples</title>
-<style>body{font:15px system-ui;margin:2rem auto;max-width:50rem}label{display:grid;grid-template-columns:16rem 1fr}</style>
+<style>body{font:15px system-ui;margin:2rem auto;max-width:50rem}
+label{display:grid;grid-template-columns:16rem 1fr}</style>
 <h1>Denoised examples</h1>
 {% for name, before, sounds in examples %}<h2>{{ name }}, {{ "%.1f" | format(before) }} dB before</h2>
-{% for method, sound in sounds.items() %}<label>{{ method }} <audio controls preload="none" src="{{ sound }}"></audio></label>
+{% for method, sound in sounds.items() %}<label>{{ method }}
+<audio controls preload="none" src="{{ sound }}"></audio></label>
 {% endfor %}{% endfor %}"""
 )
 
