@@ -35,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside ``path`` that takes its place, whole, when the block ends without an exception.
+    """A temporary folder beside ``path`` that takes its place when the block ends without an exception.
 
     A folder that is there is removed first: between the two steps there is none.
     """

@@ -119,7 +119,10 @@ def writing(path: Path, recording: Recording) -> Iterator[Callable[[NDArray[np.f
 
     def write(block: NDArray[np.float32]) -> None:
         nonlocal frames
-        file.write(block if bits is None else _integers(block, bits))
+        try:
+            file.write(block if bits is None else _integers(block, bits))
+        except AssertionError as error:  # soundfile's way to say that only some of it was written
+            raise OSError(f"{path} can't be written: is the disk full?") from error
         frames += len(block)
 
     try:
@@ -136,7 +139,7 @@ def writing(path: Path, recording: Recording) -> Iterator[Callable[[NDArray[np.f
             # What was buffered is written on closing, which says nothing if it fails.
             if soundfile.info(temporary).frames != frames:
                 raise OSError(f"{path} can't be written whole: is the disk full?")
-    except (soundfile.SoundFileError, AssertionError) as error:
+    except soundfile.SoundFileError as error:
         raise OSError(f"{path} can't be written ({error}): is the disk full?") from error
 
 
