@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from birdlab.audio.grid import Grid
 from birdlab.audio.streams import Encoding, Recording, writing
-from birdlab.errors import BirdlabError
 from birdlab.files import replacing_folder
 from birdlab.prediction.denoise import FLOOR_DB, Denoiser
 from birdlab.prediction.events import Components, Event, boxes, paint
@@ -18,7 +17,8 @@ from birdlab.prediction.inputs import Input
 from birdlab.prediction.naming import Namer, named
 from birdlab.prediction.network import Network
 from birdlab.prediction.records import Record
-from birdlab.prediction.stream import Audio, Samples, Stretch, mono_at, stitched, stitched_image
+from birdlab.prediction.source import Source
+from birdlab.prediction.stream import Audio, Stretch
 from birdlab.prediction.tables import FORMATS, Detections
 
 if TYPE_CHECKING:
@@ -59,45 +59,16 @@ class Wanted:
         return duration_s <= PICTURES_UP_TO_S if asked is None else asked
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A recording, or a picture of one: what both are to whoever predicts them."""
-
-    duration_s: float
-    recording: Recording | None
-    image: Samples | None
-    grid: Grid
-
-    @classmethod
-    def open(cls, each: Input, network: Network) -> _Source:
-        grid = network.grid
-        if not each.is_picture:
-            recording = Recording.open(each.path)
-            return cls(recording.duration_s, recording, None, grid)
-        from birdlab.data.png import read_image  # needs OpenCV, which recordings don't
-
-        image = read_image(each.path)
-        rows = {grid.n_fft: "two", grid.n_fft // 2 + 1: "one"}.get(len(image))
-        if rows != grid.sides:
-            raise BirdlabError(
-                f"{each.path}: a picture of {len(image)} rows, but this network was trained on spectrograms "
-                f"of {grid.rows}. Give the recording, or draw its spectrogram as in training."
-            )
-        # One-sided files are ordinary pictures, the highest frequency on top.
-        image = image if rows == "two" else image[::-1]
-        return cls(grid.samples(image.shape[1]) / grid.sample_rate, None, image, grid)
-
-
 def planned(each: Input, network: Network, wanted: Wanted) -> dict[str, str]:
     """The paths of a file's outputs by kind, below the output folder; see `Record`.
 
     Raises:
         BirdlabError: if the file can't be opened.
     """
-    source = _Source.open(each, network)
+    source = Source.open(each, network)
     endings = {table: FORMATS[table].ending for table in wanted.tables}
     if wanted.pictures_of(source.duration_s, wanted.mask):
-        endings |= {"mask": ".mask.png"} if _one_window(source, network) else {"masks": ".masks"}
+        endings |= {"mask": ".mask.png"} if source.one_window else {"masks": ".masks"}
     if wanted.pictures_of(source.duration_s, wanted.overlay):
         one_page = source.duration_s <= PICTURES_UP_TO_S
         endings |= {"overlay": ".overlay.png"} if one_page else {"overlays": ".overlays"}
@@ -133,7 +104,7 @@ def predict_file(
         BirdlabError: if the file can't be read.
         OSError: if something can't be written.
     """
-    source = _Source.open(each, network)
+    source = Source.open(each, network)
     paths = {kind: output / name for kind, name in record.outputs.items()}
     record.write(output / each.record)
     with ExitStack() as stack:
@@ -146,7 +117,8 @@ def predict_file(
             paths[kind] = stack.enter_context(replacing_folder(paths[kind]))
         pictures = _Pictures(paths, each.name, network, wanted)
         events: list[Event] = []
-        for stretch in _stretches(source, network, wanted.threads, denoised, progress):
+        hear = denoised.hear if denoised is not None else lambda block: None
+        for stretch in source.stretches(wanted.threads, hear, progress):
             events += components.see(stretch.probabilities)
             pictures.see(stretch)
             if denoised is not None:
@@ -239,32 +211,6 @@ class _Pictures:
             self._page += 1
 
 
-def _stretches(
-    source: _Source,
-    network: Network,
-    threads: int,
-    denoised: _Denoised | None,
-    progress: Callable[[float], None],
-) -> Iterator[Stretch]:
-    if source.recording is None:
-        assert source.image is not None
-        yield from stitched_image(network, source.image)
-        return
-    recording = source.recording
-
-    def heard() -> Iterator[Audio]:
-        frames = 0
-        for block in recording.blocks():
-            if denoised is not None:
-                denoised.hear(block)
-            yield block
-            frames += len(block)
-            progress(min(1.0, frames / max(1, recording.frames)))
-
-    mono = mono_at(heard(), recording.sample_rate, network.grid.sample_rate)
-    yield from stitched(network, mono, threads)
-
-
 def _settled(events: Sequence[Event], duration_s: float, label: str) -> list[Event]:
     """In order of begin, within the recording: its last window may have been filled up."""
     inside = (replace(event, end_s=min(event.end_s, duration_s), label=label) for event in events)
@@ -272,9 +218,3 @@ def _settled(events: Sequence[Event], duration_s: float, label: str) -> list[Eve
         (event for event in inside if event.begin_s < event.end_s),
         key=lambda event: (event.begin_s, event.low_hz),
     )
-
-
-def _one_window(source: _Source, network: Network) -> bool:
-    grid = network.grid
-    columns = grid.covering_columns(round(source.duration_s * grid.sample_rate))
-    return source.recording is None or columns <= network.window_columns

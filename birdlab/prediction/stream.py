@@ -23,6 +23,8 @@ Samples = NDArray[Any]
 BATCH = 8
 """Windows that the network sees at once: always the same ones, so that sums round in the same way."""
 
+_RESAMPLED_FRAMES = 1 << 14
+
 OVERLAP = 4
 """Consecutive windows share one part in so many. A network sees least at the edges of a window."""
 
@@ -54,12 +56,13 @@ def mono_at(blocks: Iterable[Audio], sample_rate: int, wanted_rate: int) -> Iter
         yield from mono
         return
     resampler = soxr.ResampleStream(sample_rate, wanted_rate, 1, dtype="float32", quality="HQ")
-    for block in mono:
+    # What the resampler is given at once shows in the last bit of what it returns.
+    for block in _rechunked(mono, _RESAMPLED_FRAMES):
         yield resampler.resample_chunk(block)
     yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def rechunked(blocks: Iterable[Audio], frames: int) -> Iterator[Audio]:
+def _rechunked(blocks: Iterable[Audio], frames: int) -> Iterator[Audio]:
     """The same frames [n, ...] in equal blocks (but the last): what follows can't tell how they came."""
     waiting: list[Audio] = []
     count = 0

@@ -13,7 +13,7 @@ sys.path.insert(0, sys.argv[2])
 from conftest import LoudTones, RATE
 from birdlab.prediction.denoise import Denoiser
 from birdlab.prediction.events import Components
-from birdlab.prediction.stream import mono_at, rechunked, stitched
+from birdlab.prediction.stream import mono_at, stitched
 
 minutes = int(sys.argv[1])
 network = LoudTones()
