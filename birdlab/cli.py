@@ -10,6 +10,7 @@ VERBS = {
     "dashboard": "lay out the W&B workspace and report of a sweep: birdlab dashboard --group NAME",
     "tune": "search good settings: birdlab tune +experiment=focal_tversky loss=bce,dice",
     "analyse": "draw where a finished run goes wrong: birdlab analyse RUN",
+    "predict": "masks, clean sound and tables from recordings: birdlab predict RUN INPUT... --output DIR",
     "preview": "draw what a network will be fed: birdlab preview +experiment=focal_tversky",
 }
 

@@ -2,6 +2,7 @@
 
 import errno
 import math
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 
 from birdlab.errors import BirdlabError
 from birdlab.files import replacing
+
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff"})
+"""What recordings in a folder are found by; what a file is, its content says."""
 
 FULL_SCALE = 32768
 """PCM16 counts that stand for an amplitude of 1."""
@@ -66,8 +70,8 @@ def info(path: Path) -> AudioInfo:
     Raises:
         BirdlabError: for a file that is absent, empty, visibly truncated or not a recording.
     """
-    with _opened(path) as file:
-        return AudioInfo(file.samplerate, file.channels, _frames(path, file))
+    with opened(path) as file:
+        return AudioInfo(file.samplerate, file.channels, frame_count(path, file))
 
 
 def read(
@@ -90,8 +94,8 @@ def read(
         BirdlabError: for what ``info`` refuses, for samples that aren't finite, for less audio than the
             header promises, and for a start at or after the end.
     """
-    with _opened(path) as file:
-        native, frames = file.samplerate, _frames(path, file)
+    with opened(path) as file:
+        native, frames = file.samplerate, frame_count(path, file)
         target = sample_rate or native
         first = round(start_s * native)
         last = frames if duration_s is None else min(first + round(duration_s * native), frames)
@@ -155,10 +159,12 @@ def write(path: Path, audio: NDArray[np.float32], sample_rate: int) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+def opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """The open recording, refused where its container shows that something is missing."""
     if not path.is_file():
         raise BirdlabError(f"{path}: no such audio file.")
+    if not os.access(path, os.R_OK):
+        raise BirdlabError(f"{path}: may not be read. Change its permissions (chmod u+r) or leave it out.")
     if path.stat().st_size == 0:
         raise BirdlabError(f"{path}: the file is empty (0 bytes). Remove it or fetch it again.")
     try:
@@ -174,7 +180,7 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
         ) from error
 
 
-def _frames(path: Path, file: soundfile.SoundFile) -> int:
+def frame_count(path: Path, file: soundfile.SoundFile) -> int:
     """Samples per channel: the header's count, or, where an MP3 has none, what decoding yields."""
     if file.format != "MP3" or _mp3_states_length(path):
         return int(file.frames)
@@ -229,17 +235,28 @@ def _decode(path: Path, file: soundfile.SoundFile, first: int, last: int) -> NDA
     """Frames ``first`` to ``last`` as the mean of the channels, checked."""
     file.seek(first)
     frames = file.read(last - first, dtype="float32", always_2d=True)
-    missing_s = (last - first - len(frames)) / file.samplerate
-    if len(frames) == 0 or missing_s > _MISSING_S:
+    check_complete(path, file, last - first, len(frames))
+    audio: NDArray[np.float32] = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1)
+    check_finite(path, file, audio, first)
+    return audio
+
+
+def check_complete(path: Path, file: soundfile.SoundFile, promised: int, found: int) -> None:
+    """Refuse a file that decodes to fewer frames than its header promised."""
+    missing_s = (promised - found) / file.samplerate
+    if found == 0 or missing_s > _MISSING_S:
         raise BirdlabError(
             f"{path}: truncated: its header promises {file.frames / file.samplerate:.3f} s, "
             f"{missing_s:.3f} s of it are missing. Fetch it again."
         )
-    audio: NDArray[np.float32] = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1)
-    if not np.isfinite(audio).all():
-        bad = int(np.argmin(np.isfinite(audio)))
+
+
+def check_finite(path: Path, file: soundfile.SoundFile, audio: NDArray[np.float32], first: int) -> None:
+    """Refuse samples [n, ...] that are no numbers; ``first`` is the frame they begin at."""
+    finite = np.isfinite(audio)
+    if not finite.all():
+        bad = int(np.argmin(finite.reshape(len(audio), -1).all(axis=1)))
         raise BirdlabError(
-            f"{path}: {np.count_nonzero(~np.isfinite(audio))} samples are NaN or infinite, the first at "
+            f"{path}: {np.count_nonzero(~finite)} samples are NaN or infinite, the first at "
             f"{(first + bad) / file.samplerate:.3f} s. Repair the recording or leave it out."
         )
-    return audio

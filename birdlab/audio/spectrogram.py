@@ -1,48 +1,18 @@
 """The short-time Fourier transform behind every image, as BirdSoundsDenoising draws it, and the way back."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from birdlab.audio.grid import Grid
 from birdlab.errors import BirdlabError
 
 
 @dataclass(frozen=True)
-class Spectrogram:
-    """Audio to image and back.
-
-    The defaults are the images of BirdSoundsDenoising (Zhang & Li, WACV 2023), which follow MATLAB's centred
-    ``stft``: a symmetric Hamming window of 128 samples each 64, zero-padded to 1024 points, nothing padded in
-    time. Two-sided rows run from -fs/2 + fs/1024 up to and including fs/2: of 1024 rows, row 511 is 0 Hz,
-    rows 511 - k and 511 + k are equal, and row 1023, the Nyquist frequency, stands alone. The published files
-    have their rows in this order already: no flip (real audio cannot tell f from -f). One-sided rows are
-    rows 511 to 1023 of that: 513 rows from 0 Hz up.
-
-    Attributes:
-        sample_rate: Hz.
-        window_length: samples under the window.
-        hop: samples between two columns.
-        n_fft: points of the transform; even and not shorter than the window.
-        sides: ``two`` has ``n_fft`` rows, ``one`` has ``n_fft / 2 + 1``.
-    """
-
-    sample_rate: int = 32_000
-    window_length: int = 128
-    hop: int = 64
-    n_fft: int = 1024
-    sides: Literal["two", "one"] = "two"
-
-    def __post_init__(self) -> None:
-        if not 0 < self.hop <= self.window_length <= self.n_fft or self.n_fft % 2:
-            raise BirdlabError(
-                f"hop={self.hop}, window_length={self.window_length}, n_fft={self.n_fft}: expected "
-                "0 < hop <= window_length <= n_fft and an even n_fft."
-            )
+class Spectrogram(Grid):
+    """Audio to image and back, on the cells that `Grid` describes."""
 
     def stft(self, audio: Tensor) -> Tensor:
         """Complex spectrogram.
@@ -92,25 +62,6 @@ class Spectrogram:
             self._overlap_add((frames * window).reshape(-1, columns, self.window_length), samples) / energy
         )
         return F.pad(audio, (0, max(0, length - samples)))[:, :length].reshape(*batch, length)
-
-    def frequencies(self) -> NDArray[np.float64]:
-        """Hz of each row [F], ascending."""
-        half = self.n_fft // 2
-        first = 0 if self.sides == "one" else 1 - half
-        rows: NDArray[np.float64] = np.arange(first, half + 1, dtype=np.float64)
-        return rows * (self.sample_rate / self.n_fft)
-
-    def times(self, columns: int) -> NDArray[np.float64]:
-        """Seconds at the centre of each column's window [T], as MATLAB and ``scipy.signal`` give them."""
-        return (np.arange(columns) * self.hop + self.window_length / 2) / self.sample_rate
-
-    def columns(self, samples: int) -> int:
-        """How many columns so many samples give; 0 if they are fewer than one window."""
-        return max(0, (samples - self.window_length) // self.hop + 1)
-
-    def samples(self, columns: int) -> int:
-        """How many samples so many columns span."""
-        return (columns - 1) * self.hop + self.window_length if columns > 0 else 0
 
     def _window(self, like: Tensor) -> Tensor:
         return torch.hamming_window(self.window_length, periodic=False, dtype=like.dtype, device=like.device)

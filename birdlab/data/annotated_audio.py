@@ -18,8 +18,6 @@ from birdlab.data.splits import assign, finish, recording_id
 from birdlab.data.windows import check_window, window_starts
 from birdlab.errors import BirdlabError
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".mp3", ".aif", ".aiff"})
-
 
 @dataclass(frozen=True, kw_only=True)
 class AudioSample(Sample):
@@ -44,27 +42,32 @@ class AudioSample(Sample):
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotatedAudio(SegmentationSource):
-    """Recordings and their boxes: ``root/{audio,labels}``, or labels beside the recordings in ``root``.
+    """Recordings and their boxes: ``root/{audio,labels}``, or labels beside the recordings in ``root``, or in
+    a folder of their own, such as the results of ``birdlab.predict`` that somebody corrected.
 
     A label file has its recording's name and the ending .txt (Audacity), .selections.txt or
-    .Table.1.selections.txt (Raven). The mask is 1 inside every box, whatever its label says, in cells whose
-    centre the box covers, on both sides of a two-sided image. Boxes hold silence between syllables, so they
-    are a coarser truth than a mask of the sound.
+    .Table.1.selections.txt (Raven), or .csv (a .csv of another name is no label file). The mask is 1 inside
+    every box, whatever its label says, in cells whose centre the box covers, on both sides of a two-sided
+    image. Boxes hold silence between syllables, so they are a coarser truth than a mask of the sound.
 
     A recording is cut into windows of ``window_s`` each ``hop_s``; the last one is moved back to end at the
     end of the recording, and a recording shorter than one window is padded with zeros.
 
     Attributes:
         root: the folder.
+        labels: folder of the label files, if it is elsewhere.
         fractions: shares of train, val and test; by default all of it is for testing.
     """
 
     root: Path
+    labels: Path | None = None
     fractions: tuple[float, float, float] = (0.0, 0.0, 1.0)
     window_s: float | None = 3.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root).expanduser())
+        if self.labels is not None:
+            object.__setattr__(self, "labels", Path(self.labels).expanduser())
         object.__setattr__(self, "fractions", tuple(self.fractions))
         front_end = self.spectrogram
         check_window(self.window_s, self.hop_s, front_end.window_length / front_end.sample_rate)
@@ -76,8 +79,9 @@ class AnnotatedAudio(SegmentationSource):
 
     def splits(self) -> dict[Split, list[Sample]]:
         """See `Source.splits`. Reads labels and the headers of recordings."""
-        if not self.root.is_dir():
-            raise BirdlabError(f"data.root={self.root}: no such folder. Set data.root to your recordings'.")
+        for key, folder in (("root", self.root), ("labels", self.labels)):
+            if folder is not None and not folder.is_dir():
+                raise BirdlabError(f"data.{key}={folder}: no such folder. Set data.{key} to one of yours.")
         samples = [
             sample
             for stem, recording, labels in paired(*self._files(), ("audio", "label"))
@@ -107,12 +111,19 @@ class AnnotatedAudio(SegmentationSource):
     def _files(self) -> tuple[dict[str, Path], dict[str, Path]]:
         """Recordings and label files by name."""
         audio_folder = subfolder(self.root, "audio") or self.root
-        label_folder = subfolder(self.root, "labels") or audio_folder
-        recordings = [path for path in _visible(audio_folder) if path.suffix.lower() in AUDIO_SUFFIXES]
+        label_folder = self.labels or subfolder(self.root, "labels") or audio_folder
+        recordings = [path for path in _visible(audio_folder) if path.suffix.lower() in io.SUFFIXES]
         labels = [path for path in _visible(label_folder) if path.suffix.lower() == ".txt"]
+        # Any other table may lie beside them, too.
+        stems = {path.stem for path in recordings}
+        labels += [
+            path for path in _visible(label_folder) if path.suffix.lower() == ".csv" and path.stem in stems
+        ]
+        if self.labels is not None:
+            labels = [path for path in labels if _label_stem(path) in stems]
         if not recordings:
             raise BirdlabError(
-                f"{audio_folder}: holds no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}). "
+                f"{audio_folder}: holds no recordings ({', '.join(sorted(io.SUFFIXES))}). "
                 "Set data.root to a folder with audio/ and labels/."
             )
         return by_stem(recordings), by_stem(labels, _label_stem)

@@ -1,4 +1,4 @@
-"""Time-frequency boxes that people drew around sounds, in Audacity or Raven."""
+"""Time-frequency boxes around sounds, drawn in Audacity or Raven or kept in tables."""
 
 import csv
 import math
@@ -8,9 +8,12 @@ from pathlib import Path
 
 from birdlab.errors import BirdlabError
 
-_RAVEN_BEGIN, _RAVEN_END = "Begin Time (s)", "End Time (s)"
-_RAVEN_LOW, _RAVEN_HIGH = "Low Freq (Hz)", "High Freq (Hz)"
-_RAVEN_LABELS = ("Annotation", "Species", "Common Name", "Label")
+_BEGIN = ("Begin Time (s)", "begin_s", "onset_s", "start_s", "start_time")
+_END = ("End Time (s)", "end_s", "offset_s", "stop_s", "end_time")
+_LOW = ("Low Freq (Hz)", "low_hz", "low_f", "freq_low")
+_HIGH = ("High Freq (Hz)", "high_hz", "high_f", "freq_high")
+_LABEL = ("Annotation", "Species", "Common Name", "Label", "label", "annotation", "species")
+"""What the columns of tables are called: Raven's, birdlab's, and others'; the first that is there counts."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,9 @@ def read_boxes(path: Path) -> list[Box]:
     """The boxes of a label file; the format is found by content.
 
     Audacity's labels are lines of begin, end and text between tabs, each perhaps followed by a line of a
-    backslash, lowest and highest frequency. Raven's selection tables have named columns; the two rows that
-    Raven writes for the waveform and the spectrogram view of one selection count once. A file without labels
-    is a recording without sounds.
+    backslash, lowest and highest frequency. Tables have named columns, between tabs (Raven's selections),
+    commas or semicolons; the two rows that Raven writes for the waveform and the spectrogram view of one
+    selection count once. A file without labels is a recording without sounds.
 
     Raises:
         BirdlabError: naming file and line of what cannot be understood.
@@ -50,8 +53,10 @@ def read_boxes(path: Path) -> list[Box]:
     except UnicodeDecodeError:  # Raven on Windows
         text = data.decode("latin-1")
     lines = text.splitlines()
-    if lines and _RAVEN_BEGIN in lines[0]:
-        return list(dict.fromkeys(_raven(path, lines)))
+    for separator in "\t,;":
+        names = lines[0].split(separator) if lines else []
+        if any(name.strip(' "') in _BEGIN for name in names):
+            return list(dict.fromkeys(_table(path, lines, separator)))
     return list(_audacity(path, lines))
 
 
@@ -74,15 +79,20 @@ def _audacity(path: Path, lines: list[str]) -> Iterator[Box]:
         yield _box(path, *pending, ["", ""])
 
 
-def _raven(path: Path, lines: list[str]) -> Iterator[Box]:
-    table = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
-    columns = table.fieldnames or []
-    if _RAVEN_END not in columns:
-        raise BirdlabError(f"{path}, line 1: a selection table without the column {_RAVEN_END!r}.")
-    label = next((name for name in _RAVEN_LABELS if name in columns), "")
+def _table(path: Path, lines: list[str], separator: str) -> Iterator[Box]:
+    # Raven writes quotation marks as they are.
+    quoting = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
+    table = csv.DictReader(lines, delimiter=separator, quoting=quoting, restval="")
+    table.fieldnames = [name.strip() for name in table.fieldnames or ()]
+    begin, end, low, high, label = (
+        next((name for name in names if name in table.fieldnames), "")
+        for names in (_BEGIN, _END, _LOW, _HIGH, _LABEL)
+    )
+    if not end:
+        raise BirdlabError(f"{path}, line 1: a table without a column {' or '.join(map(repr, _END))}.")
     for row in table:
-        times = [row[_RAVEN_BEGIN], row[_RAVEN_END], row.get(label, "")]
-        yield _box(path, table.line_num, times, [row.get(_RAVEN_LOW, ""), row.get(_RAVEN_HIGH, "")])
+        times = [row[begin], row[end], row.get(label, "")]
+        yield _box(path, table.line_num, times, [row.get(low, ""), row.get(high, "")])
 
 
 def _box(path: Path, line: int, label: list[str], frequencies: list[str]) -> Box:
@@ -92,8 +102,8 @@ def _box(path: Path, line: int, label: list[str], frequencies: list[str]) -> Box
         low_hz, high_hz = (float(field) if field.strip() else -1.0 for field in frequencies)
     except ValueError as error:
         raise BirdlabError(
-            f"{path}, line {line}: expected begin, end and label between tabs, and perhaps low and high "
-            f"frequency, found {[*label, *frequencies]}. Export it from Audacity or Raven as text again."
+            f"{path}, line {line}: expected begin, end and label, and perhaps low and high frequency, found "
+            f"{[*label, *frequencies]}. Export it from Audacity or Raven as text again."
         ) from error
     # Audacity writes -1 for an end of the band that wasn't set.
     low_hz = max(low_hz, 0.0)

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from birdlab.audio import io
 from birdlab.audio.spectrogram import Spectrogram
-from birdlab.data.annotated_audio import AUDIO_SUFFIXES
 from birdlab.data.masks import background_level, bird_mask
 from birdlab.data.mixing import gain_for
 from birdlab.data.source import SPLITS, Image, Mask, Sample, SegmentationSource, Split
@@ -342,11 +341,11 @@ def _audio_files(kind: str, folder: Path) -> list[Path]:
     files = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in io.SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
     if not files:
         raise BirdlabError(
-            f"data.{kind}={folder}: holds no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}). "
+            f"data.{kind}={folder}: holds no recordings ({', '.join(sorted(io.SUFFIXES))}). "
             f"Set data.{kind} to a folder that does."
         )
     for file in files:

@@ -139,8 +139,8 @@ class ClassificationTask(Task):
         head, encoder = (group["lr"] for group in optimizer.param_groups)
         if not math.isclose(encoder, self.encoder_rate_factor * head):
             raise BirdlabError(
-                f"task.module.encoder_rate_factor={self.encoder_rate_factor}: this scheduler gives all layers "
-                "one rate. Take another one, such as scheduler=cosine."
+                f"task.module.encoder_rate_factor={self.encoder_rate_factor}: this scheduler knows one rate "
+                "only. Take another one, such as scheduler=cosine."
             )
         return configured
 

@@ -37,9 +37,13 @@ class SegmentationTask(Task):
     reliability: ReliabilityCurve
     """Of the last test, at the size of the native masks."""
 
+    validated: dict[str, list[float]]
+    """Precision and recall at each of `THRESHOLDS` in the last validation; saved with the weights."""
+
     def __init__(self, *args: Any, channels: int = 1, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.channels = channels
+        self.validated = {}
         self.register_buffer("threshold", torch.tensor(0.5))
         self.val_scores = SegmentationScores()
         self.test_scores = SegmentationScores()
@@ -83,6 +87,7 @@ class SegmentationTask(Task):
         at_half, at_chosen = self.val_scores.scores(0.5), self.val_scores.scores(chosen)
         if not self.trainer.sanity_checking:
             self.threshold.fill_(chosen)
+            self.validated = self.val_scores.precision_and_recall()
         self.log_dict(
             {
                 "val/loss": self.val_loss.compute(),
@@ -96,6 +101,10 @@ class SegmentationTask(Task):
         )
         for metric in (self.val_loss, self.val_scores, self.val_legacy_iou):
             metric.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["birdlab"]["validation"] = self.validated
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         logits = self.logits(batch["image"])

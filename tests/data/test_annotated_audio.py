@@ -94,6 +94,21 @@ def test_labels_beside_the_recordings_and_ravens_names(tmp_path: Path) -> None:
     assert all(source.read(sample)[1][:, :49].all() for sample in samples)
 
 
+def test_labels_in_a_folder_of_their_own(root: Path, tmp_path: Path) -> None:
+    """As corrected predictions lie: other tables, of other recordings and of all, don't matter."""
+    elsewhere = tmp_path / "results"
+    elsewhere.mkdir()
+    (elsewhere / "XC1.csv").write_text("begin_s,end_s,low_hz,high_hz\n.1,.2,0,4000\n")
+    (elsewhere / "_summary.csv").write_text("file,events\nXC1.wav,1\n")
+    (elsewhere / "_summary.selections.txt").write_text("Begin Time (s)\tEnd Time (s)\n0\t9\n")
+    source = AnnotatedAudio(root=root, labels=elsewhere, window_s=None)
+    (sample,) = source.splits()["test"]
+    _, mask = source.read(sample)
+    assert np.flatnonzero(mask.any(axis=0))[[0, -1]] * 0.002 == pytest.approx([0.1, 0.2], abs=0.004)
+    with pytest.raises(BirdlabError, match=r"data\.labels=.*nowhere"):
+        AnnotatedAudio(root=root, labels=tmp_path / "nowhere").splits()
+
+
 def test_two_channels_of_one_recording_share_a_split(tmp_path: Path) -> None:
     for stem in ("XC1_left", "XC1_right", "XC2", "XC3"):
         soundfile.write(tmp_path / f"{stem}.wav", np.zeros(RATE), RATE)

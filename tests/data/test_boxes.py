@@ -48,6 +48,20 @@ def test_raven_tables_without_frequencies(tmp_path: Path) -> None:
     assert read_boxes(written(tmp_path, text)) == [Box(0, 1, 0, math.inf, "")]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'file,begin_s,end_s,low_hz,high_hz,score,label\na.wav,0.5,1.25,1000.5,3000,.9,"Parus, major"\n',
+        "label;onset_s;offset_s;freq_low;freq_high\nParus, major;0.5;1.25;1000.5;3000\n",
+        'annotation,"start_time",end_time,low_f,high_f\n"Parus, major",0.5,1.25,1000.5,3000\n',
+        "Species,Begin Time (s),End Time (s),Low Freq (Hz),High Freq (Hz)\n"
+        '"Parus, major",.5,1.25,1000.5,3e3\n',
+    ],
+)
+def test_tables_with_commas(tmp_path: Path, text: str) -> None:
+    assert read_boxes(written(tmp_path, text)) == [Box(0.5, 1.25, 1000.5, 3000, "Parus, major")]
+
+
 def test_no_labels_is_no_mistake(tmp_path: Path) -> None:
     assert read_boxes(written(tmp_path, "")) == []
     assert read_boxes(written(tmp_path, RAVEN.splitlines()[0] + "\n")) == []
@@ -70,6 +84,8 @@ def test_no_labels_is_no_mistake(tmp_path: Path) -> None:
         (RAVEN + "3\tSpectrogram 1\t1\tx\t3\t\t\t\n", 5),
         (RAVEN + "3\tSpectrogram 1\n", 5),
         ("Selection\tBegin Time (s)\n1\t0\n", 1),
+        ("begin_s,low_hz\n1,100\n", 1),
+        ("begin_s,end_s\n0,1\n0,x\n", 3),
     ],
 )
 def test_mistakes_name_file_and_line(tmp_path: Path, text: str, line: int) -> None:

@@ -1,0 +1,147 @@
+"""``python -m birdlab.predict RUN INPUT... --output DIR``: recordings to masks, clean sound and tables."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from birdlab.allocator import keep_freed_memory
+from birdlab.errors import BirdlabError, command
+from birdlab.prediction import batch
+from birdlab.prediction.denoise import FLOOR_DB
+from birdlab.prediction.inputs import collect
+from birdlab.prediction.network import Network, threshold_for
+from birdlab.prediction.opening import open_network
+from birdlab.prediction.outputs import Wanted
+from birdlab.prediction.records import Record
+from birdlab.prediction.tables import check_formats
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    run: Annotated[Path, typer.Argument(help="The run directory.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Recordings, spectrogram PNGs, and folders of either, searched at any depth."),
+    ],
+    output: Annotated[Path, typer.Option(help="The folder for all results; it mirrors the inputs' folders.")],
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Probability above which it is bird [the run's, from validation data]"),
+    ] = None,
+    precision: Annotated[
+        float | None, typer.Option(help="In its place: a precision wanted on the run's validation data.")
+    ] = None,
+    table: Annotated[
+        list[str] | None, typer.Option(help="raven, audacity, csv or parquet; repeatable. [raven]")
+    ] = None,
+    mask: Annotated[bool | None, typer.Option(help="Mask pictures. [up to ten minutes]")] = None,
+    overlay: Annotated[
+        bool | None, typer.Option(help="Spectrogram with the mask outlined. [up to ten minutes]")
+    ] = None,
+    denoised: Annotated[bool, typer.Option(help="The recording with everything else turned down.")] = True,
+    floor_db: Annotated[float, typer.Option(max=0.0, help="By how much it is turned down.")] = FLOOR_DB,
+    page: Annotated[bool, typer.Option(help="An HTML page to see and hear what was found.")] = True,
+    boxes: Annotated[
+        bool, typer.Option("--boxes", help="Boxes as people draw them, pauses included, not single sounds.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Build what birdlab doesn't ship, too.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Files at once. [one per core]")] = None,
+) -> None:
+    """Find birds in recordings of any length and format. Finished files are skipped, so any interruption does
+    no harm: give the same command again."""
+    keep_freed_memory()
+    with command():
+        tables = tuple(dict.fromkeys(table or ["raven"]))
+        check_formats(tables)
+        files = collect(inputs, output)
+        # Files and batches run side by side; threads within each would only wait for one another.
+        network = open_network(run, trust=trust, threads=1)
+        wanted = Wanted(
+            threshold=_threshold(network, threshold, precision),
+            tables=tables,
+            mask=mask,
+            overlay=overlay,
+            denoised=denoised,
+            floor_db=floor_db,
+            boxes=boxes,
+        )
+        todo = batch.plan(files, output, network, wanted, overwrite=overwrite)
+        with _bar(todo) as progress:
+            records, failures = batch.run(
+                todo, output, network, wanted, workers=workers or _cores(), progress=progress
+            )
+        if records:
+            batch.write_summaries(records, output, raven="raven" in tables)
+        if page and records:
+            from birdlab.prediction.page import write_page
+
+            reasons = [(str(failure.path), failure.reason) for failure in failures]
+            write_page(output / batch.PAGE, records, output, network.grid, reasons)
+        _report(records, failures, output, skipped=len(todo.done), threshold=wanted.threshold)
+        if failures:
+            sys.exit(1)
+
+
+def _threshold(network: Network, threshold: float | None, precision: float | None) -> float:
+    if threshold is not None and precision is not None:
+        raise BirdlabError("--threshold and --precision exclude each other: give one of them.")
+    for name, value in (("threshold", threshold), ("precision", precision)):
+        if value is not None and not 0 < value < 1:
+            raise BirdlabError(f"--{name} {value:g}: give a number between 0 and 1.")
+    if precision is not None:
+        return threshold_for(network, precision)
+    return network.threshold if threshold is None else threshold
+
+
+@contextmanager
+def _bar(todo: batch.Plan) -> Iterator[Callable[[Path, float], None]]:
+    """Progress over all files by their bytes, which are known without decoding them."""
+    sizes = {job.input.path: job.record.size for job in todo.jobs}
+    done = dict.fromkeys(sizes, 0.0)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"Predicting {len(sizes)} files", total=sum(sizes.values()))
+
+        def advance(path: Path, share: float) -> None:
+            bar.advance(task, (share - done[path]) * sizes[path])
+            done[path] = share
+
+        yield advance
+
+
+def _report(
+    records: list[Record], failures: list[batch.Failure], output: Path, *, skipped: int, threshold: float
+) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    hours = sum(record.duration_s for record in records) / 3600
+    events = sum(len(record.events) for record in records)
+    rate = f", {events / hours:.1f} an hour" if hours else ""
+    before = f" ({skipped} of them finished before)" if skipped else ""
+    console.print(
+        f"{len(records)} files{before}, {hours:.2f} hours: {events} events above {threshold:g}{rate}."
+    )
+    console.print(f"Results: {escape(str(output))}")
+    if failures:
+        errors = Console(stderr=True, soft_wrap=True, highlight=False)
+        errors.print(f"{len(failures)} files could not be predicted:")
+        for failure in failures:
+            errors.print(f"  {escape(failure.reason)}")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    app()

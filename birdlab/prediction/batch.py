@@ -1,0 +1,174 @@
+"""Thousands of files: in parallel, going on where it stopped, whatever is wrong with some of them."""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from threading import Event as Flag
+from typing import Any
+
+from birdlab.errors import BirdlabError
+from birdlab.files import write_text
+from birdlab.prediction.events import Event
+from birdlab.prediction.inputs import RECORDS, Input
+from birdlab.prediction.naming import Namer
+from birdlab.prediction.network import Network
+from birdlab.prediction.outputs import Wanted, planned, predict_file
+from birdlab.prediction.records import Job, Record, pending
+from birdlab.prediction.tables import Detections, write_raven
+
+SUMMARY, ALL_EVENTS, PAGE = "_summary.csv", "_summary.selections.txt", "_summary.html"
+"""Over all files; the underscore keeps them first, and apart from a recording called summary."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that could not be predicted, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        jobs: files to predict.
+        done: records of files that were finished before.
+        failures: files that can't be opened.
+    """
+
+    jobs: Sequence[Job]
+    done: Sequence[Record]
+    failures: Sequence[Failure]
+
+
+def plan(
+    inputs: Sequence[Input],
+    output: Path,
+    network: Network,
+    wanted: Wanted,
+    namer: Namer | None = None,
+    *,
+    overwrite: bool = False,
+) -> Plan:
+    """Look at every file's header, and refuse to begin where something would be overwritten.
+
+    Raises:
+        BirdlabError: names what is in the way.
+    """
+    summaries = [name for name in (SUMMARY, ALL_EVENTS, PAGE) if (output / name).exists()]
+    if summaries and not (output / RECORDS).is_dir() and not overwrite:
+        raise BirdlabError(
+            f"{output / summaries[0]} exists already. Choose another --output, or add --overwrite."
+        )
+    settings = _settings(network, wanted, namer)
+    wishes, failures = [], []
+    for each in inputs:
+        try:
+            wishes.append((each, Record.of(each.path, settings, planned(each, network, wanted))))
+        except BirdlabError as error:
+            failures.append(Failure(each.path, str(error)))
+    jobs, done = pending(wishes, output, overwrite=overwrite)
+    return Plan(jobs, done, failures)
+
+
+def run(
+    todo: Plan,
+    output: Path,
+    network: Network,
+    wanted: Wanted,
+    namer: Namer | None = None,
+    *,
+    workers: int = 1,
+    progress: Callable[[Path, float], None] = lambda path, share: None,
+) -> tuple[list[Record], list[Failure]]:
+    """Predict what is planned.
+
+    Args:
+        todo: see `plan`.
+        output: the output folder.
+        network: marks birds.
+        wanted: what is made of each file.
+        namer: names the species of each event.
+        workers: files at once, or, of a single one, batches of windows.
+        progress: told each file's share that is done, from several threads.
+
+    Returns:
+        The records of all finished files by path, and the failures.
+
+    Raises:
+        BirdlabError: if outputs can't be written.
+    """
+    at_once = min(workers, len(todo.jobs))
+    if at_once == 1:
+        wanted = replace(wanted, threads=workers)
+    stopped = Flag()
+
+    def one(job: Job) -> Record | Failure:
+        def report(share: float) -> None:
+            if stopped.is_set():
+                raise InterruptedError
+            progress(job.input.path, share)
+
+        report(0.0)
+        try:
+            return predict_file(job.input, job.record, output, network, wanted, namer, report)
+        except BirdlabError as error:
+            return Failure(job.input.path, str(error))
+        finally:
+            progress(job.input.path, 1.0)
+
+    with ThreadPoolExecutor(max(1, at_once)) as pool:
+        futures = [pool.submit(one, job) for job in todo.jobs]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+            results = [future.result() for future in futures if future.done()]
+        except OSError as error:
+            raise BirdlabError(
+                f"{error}. What is finished below {output} stays: make room, and give the same command again."
+            ) from error
+        finally:
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+    records = [*todo.done, *(result for result in results if isinstance(result, Record))]
+    failures = [*todo.failures, *(result for result in results if isinstance(result, Failure))]
+    return sorted(records, key=lambda record: record.source), failures
+
+
+def write_summaries(records: Sequence[Record], output: Path, *, raven: bool) -> None:
+    """``_summary.csv``, events by file and label, and Raven's table of several files."""
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("file", "duration_s", "label", "events", "events_s", "events_per_hour"))
+    for record in records:
+        by_label: dict[str, list[Event]] = defaultdict(list)
+        for event in record.events:
+            by_label[event.label].append(event)
+        for label, events in sorted(by_label.items()) or [("", [])]:
+            seconds = sum(event.end_s - event.begin_s for event in events)
+            an_hour = len(events) / record.duration_s * 3600
+            table.writerow(
+                (
+                    record.source,
+                    f"{record.duration_s:.3f}",
+                    label,
+                    len(events),
+                    f"{seconds:.3f}",
+                    f"{an_hour:.1f}",
+                )
+            )
+    write_text(output / SUMMARY, text.getvalue())
+    if raven and len(records) > 1:
+        every = [Detections(Path(record.source), record.duration_s, record.events) for record in records]
+        write_raven(output / ALL_EVENTS, every)
+
+
+def _settings(network: Network, wanted: Wanted, namer: Namer | None) -> Mapping[str, Any]:
+    """Whatever decides what is made of a file; threads don't."""
+    chosen = {name: value for name, value in asdict(wanted).items() if name != "threads"}
+    return {"network": network.name, "namer": namer.name if namer else None, **chosen}

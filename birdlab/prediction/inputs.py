@@ -1,0 +1,103 @@
+"""Which files are predicted, and where what is made of them belongs."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from birdlab.audio import io
+from birdlab.errors import BirdlabError
+
+PICTURES = frozenset({".png"})
+
+
+@dataclass(frozen=True)
+class Input:
+    """A recording or a picture.
+
+    Attributes:
+        path: absolute.
+        folder: of its outputs, below the output folder, where it lies below the inputs.
+        name: what its outputs' names begin with: its own without the ending, if no neighbour shares it.
+    """
+
+    path: Path
+    folder: Path
+    name: str
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is a spectrogram and no recording."""
+        return self.path.suffix.lower() in PICTURES
+
+    @property
+    def record(self) -> Path:
+        """Where its record belongs, below the output folder."""
+        return Path(RECORDS) / self.folder / f"{self.path.name}.json"
+
+
+RECORDS = ".birdlab"
+"""The folder of records, below the output folder."""
+
+
+def collect(given: Sequence[Path], output: Path) -> list[Input]:
+    """Recordings and pictures among files and, at any depth, in folders; ordered by path.
+
+    Files that are named are taken whatever they are called; folders are searched by ending. Hidden files and
+    what lies in the output folder are left out.
+
+    Raises:
+        BirdlabError: if one is absent or a folder may not be read, nothing is found, or the output folder is
+            one of the inputs.
+    """
+    files: list[Path] = []
+    roots: list[Path] = []
+    output = output.resolve()
+    for each in given:
+        if each.is_dir():
+            folder = each.resolve()
+            if folder == output:
+                raise BirdlabError(
+                    f"--output {output} is an input, too: choose a folder inside it, which won't be read, or "
+                    "one beside it."
+                )
+            files += _in(folder, output)
+            roots.append(folder)
+        elif each.exists():
+            # A link keeps the name it is known by.
+            files.append(each.parent.resolve() / each.name)
+            roots.append(files[-1].parent)
+        else:
+            raise BirdlabError(f"{each}: there is no such file or folder.")
+    if not files:
+        known = ", ".join(sorted(io.SUFFIXES | PICTURES))
+        raise BirdlabError(f"{', '.join(map(str, given))}: nothing to predict there ({known}).")
+    root = Path(os.path.commonpath(roots))
+    unique = sorted(set(files))
+    # Case doesn't tell files apart everywhere.
+    stems = Counter((path.parent, path.stem.lower()) for path in unique)
+    return [
+        Input(
+            path,
+            path.parent.relative_to(root),
+            path.stem if stems[path.parent, path.stem.lower()] == 1 else path.name,
+        )
+        for path in unique
+    ]
+
+
+def _in(folder: Path, output: Path) -> list[Path]:
+    def refuse(error: OSError) -> None:
+        raise BirdlabError(f"{error.filename}: this folder may not be read ({error.strerror}).") from error
+
+    found = []
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        below = Path(parent)
+        folders[:] = [name for name in folders if not name.startswith(".") and below / name != output]
+        found += [
+            below / name
+            for name in names
+            if Path(name).suffix.lower() in io.SUFFIXES | PICTURES and not name.startswith(".")
+        ]
+    return found

@@ -1,0 +1,110 @@
+"""Prediction from Python: ``birdlab.load(run).predict(audio, sample_rate)``."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from birdlab.audio.grid import Grid
+from birdlab.errors import BirdlabError
+from birdlab.prediction.denoise import FLOOR_DB, Denoiser
+from birdlab.prediction.events import Components, Event
+from birdlab.prediction.network import Network
+from birdlab.prediction.opening import open_network
+from birdlab.prediction.stream import Audio, joined, mono_at, stitched
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of some audio.
+
+    Attributes:
+        probabilities: of bird, float32 [F, T] in 0..1, row 0 at 0 Hz.
+        frequencies: Hz of each row, float64 [F].
+        times: seconds at the centre of each column, float64 [T].
+        threshold: a cell is bird if its probability exceeds it.
+        events: by begin; see `Event`.
+    """
+
+    probabilities: NDArray[np.float32]
+    frequencies: NDArray[np.float64]
+    times: NDArray[np.float64]
+    threshold: float
+    events: tuple[Event, ...]
+    _audio: Audio = field(repr=False)
+    _sample_rate: int = field(repr=False)
+    _grid: Grid = field(repr=False)
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Where it is bird: bool [F, T]."""
+        return self.probabilities > self.threshold
+
+    def denoised(self, floor_db: float = FLOOR_DB) -> NDArray[np.float32]:
+        """The audio with everything else turned down by ``floor_db``: float32, of the shape it came in."""
+        channels = self._audio.reshape(len(self._audio), -1)
+        denoiser = Denoiser(self._grid, self._sample_rate, channels.shape[1], self.threshold, floor_db)
+        denoiser.hear(channels)
+        clean = np.concatenate([denoiser.see(self.probabilities), denoiser.finish()])
+        return clean.reshape(self._audio.shape)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A network that is ready to predict.
+
+    Attributes:
+        network: with its front end.
+    """
+
+    network: Network
+
+    def predict(self, audio: ArrayLike, sample_rate: int, threshold: float | None = None) -> Prediction:
+        """Predict audio of any length that fits into memory several times.
+
+        Args:
+            audio: float [n] or [n, channels], full scale is 1; the network hears the mean of the channels.
+            sample_rate: Hz.
+            threshold: in 0..1; None is the one that validation data chose.
+
+        Raises:
+            BirdlabError: for audio of another shape, without samples, or with samples that aren't finite.
+        """
+        samples = np.asarray(audio, dtype=np.float32)
+        if samples.ndim not in {1, 2} or samples.size == 0 or sample_rate <= 0:
+            raise BirdlabError(
+                f"audio of shape {list(samples.shape)} at {sample_rate} Hz: expected [n] or [n, channels] "
+                "with samples."
+            )
+        if not np.isfinite(samples).all():
+            raise BirdlabError("audio: some samples are NaN or infinite. Repair the recording.")
+        grid = self.network.grid
+        chosen = self.network.threshold if threshold is None else threshold
+        mono = mono_at([samples.reshape(len(samples), -1)], sample_rate, grid.sample_rate)
+        probabilities = joined(list(stitched(self.network, mono)))
+        components = Components(grid, chosen)
+        events = components.see(probabilities) + components.finish()
+        return Prediction(
+            probabilities=probabilities,
+            frequencies=grid.one_sided().frequencies(),
+            times=grid.times(probabilities.shape[1]),
+            threshold=chosen,
+            events=tuple(sorted(events, key=lambda event: (event.begin_s, event.low_hz))),
+            _audio=samples,
+            _sample_rate=sample_rate,
+            _grid=grid,
+        )
+
+
+def load(run: Path | str, *, trust: bool = False) -> Predictor:
+    """A trained network, ready to predict.
+
+    Args:
+        run: its run directory.
+        trust: build what birdlab doesn't ship, too; only for runs whose author you trust.
+
+    Raises:
+        BirdlabError: if it is no run directory, has no checkpoint, or was trained for another task.
+    """
+    return Predictor(open_network(Path(run), trust=trust))

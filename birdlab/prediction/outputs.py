@@ -1,0 +1,220 @@
+"""From one file to everything that is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from birdlab.audio.grid import Grid
+from birdlab.audio.streams import Encoding, Recording, writing
+from birdlab.files import replacing_folder
+from birdlab.prediction.denoise import FLOOR_DB, Denoiser
+from birdlab.prediction.events import Components, Event, boxes, paint
+from birdlab.prediction.inputs import Input
+from birdlab.prediction.naming import Namer, named
+from birdlab.prediction.network import Network
+from birdlab.prediction.records import Record
+from birdlab.prediction.source import Source
+from birdlab.prediction.stream import Audio, Stretch
+from birdlab.prediction.tables import FORMATS, Detections
+
+if TYPE_CHECKING:
+    from birdlab.prediction.pictures import MaskTiles, Overlay, Picture, WholeMask
+
+_PAINTED = 10_000
+"""Columns of a mask that are painted at once."""
+
+PICTURES_UP_TO_S = 600.0
+"""Masks and overlays of longer recordings are made only if asked for."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is made of a recording.
+
+    Attributes:
+        threshold: probability that bird exceeds.
+        tables: names of `tables.FORMATS`.
+        mask, overlay: pictures; None makes them of what lasts no longer than ten minutes.
+        denoised: the recording with everything else turned down.
+        floor_db: by how much.
+        boxes: events are boxes as people draw them, which hold pauses, and not single sounds.
+        threads: predict so many batches at once.
+    """
+
+    threshold: float
+    tables: tuple[str, ...] = ("raven",)
+    mask: bool | None = None
+    overlay: bool | None = None
+    denoised: bool = True
+    floor_db: float = FLOOR_DB
+    boxes: bool = False
+    threads: int = 1
+
+    def pictures_of(self, duration_s: float, asked: bool | None) -> bool:
+        """Whether a picture is made."""
+        return duration_s <= PICTURES_UP_TO_S if asked is None else asked
+
+
+def planned(each: Input, network: Network, wanted: Wanted) -> dict[str, str]:
+    """The paths of a file's outputs by kind, below the output folder; see `Record`.
+
+    Raises:
+        BirdlabError: if the file can't be opened.
+    """
+    source = Source.open(each, network)
+    endings = {table: FORMATS[table].ending for table in wanted.tables}
+    if wanted.pictures_of(source.duration_s, wanted.mask):
+        endings |= {"mask": ".mask.png"} if source.one_window else {"masks": ".masks"}
+    if wanted.pictures_of(source.duration_s, wanted.overlay):
+        one_page = source.duration_s <= PICTURES_UP_TO_S
+        endings |= {"overlay": ".overlay.png"} if one_page else {"overlays": ".overlays"}
+    if wanted.denoised and source.recording is not None:
+        endings["denoised"] = f".denoised{Encoding.like(source.recording).suffix}"
+    return {kind: f"{each.folder / each.name}{ending}" for kind, ending in endings.items()}
+
+
+def predict_file(
+    each: Input,
+    record: Record,
+    output: Path,
+    network: Network,
+    wanted: Wanted,
+    namer: Namer | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Record:
+    """Make everything of one file; each output appears whole, and the record last.
+
+    Args:
+        each: the file.
+        record: of what is to be made.
+        output: the output folder.
+        network: marks birds.
+        wanted: what is made.
+        namer: names the species of each event; None leaves them "bird".
+        progress: told how much of the file is done, 0 to 1.
+
+    Returns:
+        The finished record, as written.
+
+    Raises:
+        BirdlabError: if the file can't be read.
+        OSError: if something can't be written.
+    """
+    source = Source.open(each, network)
+    paths = {kind: output / name for kind, name in record.outputs.items()}
+    record.write(output / each.record)
+    with ExitStack() as stack:
+        denoised = None
+        if source.recording is not None and "denoised" in paths:
+            write = stack.enter_context(writing(paths["denoised"], source.recording))
+            denoised = _Denoised(source.recording, network.grid, wanted, write)
+        components = Components(network.grid, wanted.threshold)
+        for kind in paths.keys() & {"masks", "overlays"}:
+            paths[kind] = stack.enter_context(replacing_folder(paths[kind]))
+        pictures = _Pictures(paths, each.name, network, wanted)
+        events: list[Event] = []
+        hear = denoised.hear if denoised is not None else lambda block: None
+        for stretch in source.stretches(wanted.threads, hear, progress):
+            events += components.see(stretch.probabilities)
+            pictures.see(stretch)
+            if denoised is not None:
+                denoised.see(stretch)
+        if denoised is not None:
+            denoised.finish()
+        label = next(iter([*network.classes.values()][1:]), "bird")
+        events = _settled(events + components.finish(), source.duration_s, label)
+        if wanted.boxes:
+            events = boxes(events)
+        if namer is not None and source.recording is not None:
+            events = named(events, each.path, namer)
+        pictures.finish(events)
+    for table in wanted.tables:
+        FORMATS[table].write(paths[table], [Detections(each.path, source.duration_s, events)])
+    finished = replace(record, finished=True, duration_s=source.duration_s, events=events)
+    finished.write(output / each.record)
+    return finished
+
+
+class _Denoised:
+    """The denoised recording on its way to its file."""
+
+    def __init__(
+        self, recording: Recording, grid: Grid, wanted: Wanted, write: Callable[[Audio], None]
+    ) -> None:
+        rate, channels = recording.sample_rate, recording.channels
+        self._denoiser = Denoiser(grid, rate, channels, wanted.threshold, wanted.floor_db)
+        self._write = write
+
+    def hear(self, block: Audio) -> None:
+        self._denoiser.hear(block)
+
+    def see(self, stretch: Stretch) -> None:
+        self._write(self._denoiser.see(stretch.probabilities))
+
+    def finish(self) -> None:
+        self._write(self._denoiser.finish())
+
+
+class _Pictures:
+    """The mask and the overlay of a file, those that are wanted."""
+
+    def __init__(self, paths: Mapping[str, Path], name: str, network: Network, wanted: Wanted) -> None:
+        self._paths, self._name, self._grid, self._wanted = paths, name, network.grid, wanted
+        self._columns = self._page = 0
+        self._mask: MaskTiles | WholeMask | None = None
+        self._overlay: Overlay | None = None
+        if not paths.keys() & {"mask", "masks", "overlay", "overlays"}:
+            return
+        from birdlab.prediction import pictures  # needs OpenCV, which nothing else here does
+
+        if "mask" in paths:
+            self._mask = pictures.WholeMask(network.grid, paths["mask"])
+        elif "masks" in paths:
+            self._mask = pictures.MaskTiles(network.grid, network.window_columns, paths["masks"], name)
+        if "overlay" in paths:
+            # One page, whatever rounding makes of ten minutes.
+            self._overlay = pictures.Overlay(network.grid, wanted.threshold, page_s=2 * pictures.PAGE_S)
+        elif "overlays" in paths:
+            self._overlay = pictures.Overlay(network.grid, wanted.threshold)
+
+    def see(self, stretch: Stretch) -> None:
+        self._columns = stretch.end
+        if self._mask is not None and not self._wanted.boxes:
+            self._mask.see(stretch.probabilities > self._wanted.threshold)
+        if self._overlay is not None:
+            self._overlay.see(stretch)
+            self._write(self._overlay.pages())
+
+    def finish(self, events: Sequence[Event]) -> None:
+        if self._overlay is not None:
+            self._write(self._overlay.finish())
+        if self._mask is not None:
+            if self._wanted.boxes:
+                for first in range(0, self._columns, _PAINTED):
+                    count = min(_PAINTED, self._columns - first)
+                    self._mask.see(paint(events, self._grid, first, count))
+            self._mask.finish()
+
+    def _write(self, pages: Sequence[Picture]) -> None:
+        from birdlab.prediction.pictures import PAGE_S, write_png
+
+        for picture in pages:
+            if "overlay" in self._paths:
+                path = self._paths["overlay"]
+            else:
+                path = self._paths["overlays"] / f"{self._name}@{self._page * PAGE_S:05.0f}s.png"
+            write_png(path, picture)
+            self._page += 1
+
+
+def _settled(events: Sequence[Event], duration_s: float, label: str) -> list[Event]:
+    """In order of begin, within the recording: its last window may have been filled up."""
+    inside = (replace(event, end_s=min(event.end_s, duration_s), label=label) for event in events)
+    return sorted(
+        (event for event in inside if event.begin_s < event.end_s),
+        key=lambda event: (event.begin_s, event.low_hz),
+    )

@@ -1,0 +1,133 @@
+"""What was made of each file: so that finished files are skipped, and nothing of the user's is overwritten.
+
+A record is written before a file's outputs (``started``) and after them (``finished``). Outputs that
+no record knows are somebody else's, and so are those of a record that disagrees with what is asked for now.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from birdlab.errors import BirdlabError
+from birdlab.files import write_text
+from birdlab.prediction.events import Event
+from birdlab.prediction.inputs import Input
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """One file's.
+
+    Attributes:
+        source: the file's path.
+        size, mtime_ns: as it was when it was predicted.
+        settings: all that decided what was made of it.
+        finished: whether all outputs are there.
+        outputs: paths below the output folder by kind: a table's name, ``mask``, ``masks`` (a folder), ...
+        duration_s: of the recording.
+        events: found in it.
+    """
+
+    source: str
+    size: int
+    mtime_ns: int
+    settings: Mapping[str, Any]
+    outputs: Mapping[str, str]
+    finished: bool = False
+    duration_s: float = 0.0
+    events: Sequence[Event] = ()
+
+    @classmethod
+    def of(cls, path: Path, settings: Mapping[str, Any], outputs: Mapping[str, str]) -> "Record":
+        """Before anything is made."""
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise BirdlabError(f"{path}: cannot be read ({error.strerror}).") from error
+        # As JSON will bring it back.
+        return cls(str(path), status.st_size, status.st_mtime_ns, json.loads(json.dumps(settings)), outputs)
+
+    @classmethod
+    def read(cls, path: Path) -> "Record | None":
+        """The record in a file; None where there is none, or none that this version understands."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content.pop("schema") != SCHEMA:
+                return None
+            rows = content.pop("events")
+            return cls(**content, events=[Event(*row[:-1], _number(row[-1])) for row in rows])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def write(self, path: Path) -> None:
+        """Whole or not at all."""
+        events = [(*astuple(event)[:-1], _plain(event.label_score)) for event in self.events]
+        content = {"schema": SCHEMA} | asdict(replace(self, events=())) | {"events": events}
+        write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def same(self, other: "Record") -> bool:
+        """Whether both are of one file and one way of predicting it, even if it was moved meanwhile."""
+        mine, its = ((r.size, r.mtime_ns, r.settings, r.outputs) for r in (self, other))
+        return mine == its and Path(self.source).name == Path(other.source).name
+
+
+def _plain(score: float) -> float | None:
+    """A label that nobody scored has NaN, which JSON doesn't know."""
+    return None if math.isnan(score) else score
+
+
+def _number(score: float | None) -> float:
+    return math.nan if score is None else float(score)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file that is to be predicted, and the record that it begins with."""
+
+    input: Input
+    record: Record
+
+
+def pending(
+    inputs: Sequence[tuple[Input, Record]], output: Path, *, overwrite: bool
+) -> tuple[list[Job], list[Record]]:
+    """What is still to be done, and the records of what is done already.
+
+    Args:
+        inputs: with the record each would begin with.
+        output: the output folder.
+        overwrite: do everything again.
+
+    Raises:
+        BirdlabError: if something would be overwritten and ``overwrite`` is False.
+    """
+    jobs, done = [], []
+    occupied: list[str] = []
+    for each, wanted in inputs:
+        there = Record.read(output / each.record)
+        if there is not None and there.same(wanted) and not overwrite:
+            paths = [output / name for name in there.outputs.values()]
+            if there.finished and all(path.exists() for path in paths):
+                done.append(there)
+                continue
+            if there.finished:
+                # Something was removed. What changed after the record was written, somebody corrected.
+                written = (output / each.record).stat().st_mtime_ns
+                changed = [path for path in paths if path.exists() and path.stat().st_mtime_ns > written]
+                occupied += [str(path.relative_to(output)) for path in changed]
+        elif not overwrite:
+            occupied += [name for name in wanted.outputs.values() if os.path.lexists(output / name)]
+        jobs.append(Job(each, wanted))
+    if occupied:
+        more = f" and {len(occupied) - 3} more" if len(occupied) > 3 else ""
+        raise BirdlabError(
+            f"{output} holds {', '.join(occupied[:3])}{more}, made of other files, with other settings "
+            "or by hand. Choose another --output, or add --overwrite to replace them."
+        )
+    return jobs, done

@@ -1,0 +1,285 @@
+"""Whole folders: what lies there afterwards, and what happens if something happens."""
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import soundfile
+
+from birdlab.data.boxes import read_boxes
+from birdlab.errors import BirdlabError
+from birdlab.prediction import batch, outputs
+from birdlab.prediction.inputs import collect
+from birdlab.prediction.network import Network
+from birdlab.prediction.outputs import Wanted
+from birdlab.prediction.records import Record
+
+RATE = 8_000
+WANTED = Wanted(threshold=0.5, tables=("raven",), mask=False, overlay=False, denoised=False)
+
+
+def predict(
+    network: Network,
+    inputs: Path,
+    output: Path,
+    wanted: Wanted = WANTED,
+    *,
+    overwrite: bool = False,
+    workers: int = 1,
+) -> tuple[list[Record], list[batch.Failure]]:
+    todo = batch.plan(collect([inputs], output), output, network, wanted, overwrite=overwrite)
+    return batch.run(todo, output, network, wanted, workers=workers)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Content by name, but for records, which hold paths."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".birdlab" not in path.parts
+    }
+
+
+def test_everything_of_two_recordings(loud_tones: Network, recordings: Path, tmp_path: Path) -> None:
+    wanted = Wanted(threshold=0.5, tables=("raven", "audacity", "csv"), mask=True)
+    records, failures = predict(loud_tones, recordings, tmp_path / "out", wanted)
+    assert not failures
+    assert [Path(record.source).parent.name for record in records] == ["dawn", "dusk"]
+    endings = {".selections.txt", ".txt", ".csv", ".overlay.png", ".denoised.flac"}
+    made = files(tmp_path / "out")
+    singles = {name for name in made if ".masks" not in name}
+    assert singles == {f"{folder}/a [1] é{end}" for folder in ("dawn", "dusk") for end in endings}
+    for folder, hertz in (("dawn", 1000), ("dusk", 2500)):
+        first, second = read_boxes(tmp_path / "out" / folder / "a [1] é.selections.txt")
+        for box, begin, end in ((first, 0.3, 0.5), (second, 1.1, 1.2)):
+            # Frames are 4 ms long and 125 Hz apart, and a Hamming window blurs a tone over some of them.
+            assert box.begin_s == pytest.approx(begin, abs=0.005)
+            assert box.end_s == pytest.approx(end, abs=0.005)
+            assert hertz - 600 < box.low_hz < hertz < box.high_hz < hertz + 600
+        clean, rate = soundfile.read(tmp_path / "out" / folder / "a [1] é.denoised.flac")
+        noisy = soundfile.read(recordings / folder / "a [1] é.wav")[0]
+        assert (len(clean), rate) == (12_000, RATE)
+        assert np.std(clean[2560:3840]) == pytest.approx(np.std(noisy[2560:3840]), rel=0.05)
+        assert np.std(clean[5000:8000]) == pytest.approx(np.std(noisy[5000:8000]) / 10, rel=0.1)
+
+
+def test_masks_lie_where_the_events_are(loud_tones: Network, recordings: Path, tmp_path: Path) -> None:
+    """Two-sided tiles of 40 columns each 41, as the network's pictures are."""
+    predict(loud_tones, recordings, tmp_path / "out", replace(WANTED, mask=True))
+    folder = tmp_path / "out/dawn/a [1] é.masks"
+    tiles = {path.name: cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in folder.iterdir()}
+    # 12 000 samples are 749 columns: 19 tiles each 41, the last of 11.
+    assert len(tiles) == 19
+    assert tiles["a [1] é@0.082s.png"].shape == (64, 40)
+    assert tiles["a [1] é@1.476s.png"].shape == (64, 11)
+    assert np.unique(tiles["a [1] é@0.328s.png"]).tolist() == [0, 255]
+    # Row 31 is 0 Hz, and 1000 Hz are eight rows off on both sides.
+    assert tiles["a [1] é@0.328s.png"][[23, 39]].all()
+    assert not tiles["a [1] é@0.656s.png"].any()
+
+
+def test_boxes_in_place_of_sounds(
+    loud_tones: Network, make_tones: Callable[..., np.ndarray], tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    audio = make_tones((0.2, 0.3, 1000.0), (0.4, 0.5, 1200.0), duration_s=1.0)
+    soundfile.write(tmp_path / "in/a.wav", audio, RATE)
+    (sounds,), _ = predict(loud_tones, tmp_path / "in", tmp_path / "sounds")
+    (boxes,), _ = predict(
+        loud_tones, tmp_path / "in", tmp_path / "boxes", replace(WANTED, boxes=True, mask=True)
+    )
+    assert len(sounds.events) == 2
+    (box,) = boxes.events
+    assert (box.begin_s, box.end_s) == (sounds.events[0].begin_s, sounds.events[1].end_s)
+    tile = cv2.imread(str(tmp_path / "boxes/a.masks/a@0.328s.png"), cv2.IMREAD_GRAYSCALE)
+    assert tile[39].all()  # the pause is in the box
+
+
+def test_workers_change_nothing(loud_tones: Network, recordings: Path, tmp_path: Path) -> None:
+    wanted = Wanted(threshold=0.5)
+    for name, workers in (("one", 1), ("three", 3)):
+        predict(loud_tones, recordings, tmp_path / name, wanted, workers=workers)
+    predict(loud_tones, recordings / "dawn", tmp_path / "single", wanted, workers=3)
+    one, three, single = (files(tmp_path / name) for name in ("one", "three", "single"))
+    assert one == three
+    assert {f"dawn/{name}": content for name, content in single.items()}.items() <= one.items()
+
+
+def test_finished_files_are_skipped_and_others_done(
+    loud_tones: Network, recordings: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    predict(loud_tones, recordings, out)
+    table = out / "dawn/a [1] é.selections.txt"
+    table.write_text("corrected in Raven")
+    (out / "dusk/a [1] é.selections.txt").unlink()
+    soundfile.write(recordings / "new.wav", np.zeros(800), RATE)
+    todo = batch.plan(collect([recordings], out), out, loud_tones, WANTED)
+    assert [job.input.path.name for job in todo.jobs] == ["a [1] é.wav", "new.wav"]
+    records, _ = batch.run(todo, out, loud_tones, WANTED)
+    assert len(records) == 3
+    assert table.read_text() == "corrected in Raven"
+    assert (out / "dusk/a [1] é.selections.txt").exists()
+
+
+def test_corrected_tables_survive_the_removal_of_others(
+    loud_tones: Network, recordings: Path, tmp_path: Path
+) -> None:
+    out, wanted = tmp_path / "out", replace(WANTED, denoised=True)
+    predict(loud_tones, recordings, out, wanted)
+    for folder in ("dawn", "dusk"):
+        (out / folder / "a [1] é.denoised.flac").unlink()
+    (out / "dawn/a [1] é.selections.txt").write_text("corrected in Raven")
+    with pytest.raises(BirdlabError, match=r"holds dawn/a \[1\] é\.selections\.txt, made"):
+        predict(loud_tones, recordings, out, wanted)
+
+
+def test_nothing_is_overwritten_without_a_word(loud_tones: Network, recordings: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    theirs = out / "dawn/a [1] é.selections.txt"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("mine")
+    with pytest.raises(BirdlabError, match=r"holds dawn/a \[1\] é\.selections\.txt.*--overwrite"):
+        predict(loud_tones, recordings, out)
+    assert files(out) == {"dawn/a [1] é.selections.txt": b"mine"}
+    predict(loud_tones, recordings, out, overwrite=True)
+    assert len(read_boxes(theirs)) == 2
+    with pytest.raises(BirdlabError, match="with other settings"):
+        predict(loud_tones, recordings, out, replace(WANTED, threshold=0.7))
+    audio, rate = soundfile.read(recordings / "dusk/a [1] é.wav")
+    soundfile.write(recordings / "dusk/a [1] é.wav", audio[:9000], rate)
+    with pytest.raises(BirdlabError, match="made of other files"):
+        predict(loud_tones, recordings, out)
+
+
+def test_summaries_of_somebody_else(loud_tones: Network, recordings: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/_summary.csv").write_text("mine")
+    with pytest.raises(BirdlabError, match=r"_summary\.csv exists already"):
+        predict(loud_tones, recordings, tmp_path / "out")
+
+
+def test_moved_recordings_are_still_done(loud_tones: Network, recordings: Path, tmp_path: Path) -> None:
+    predict(loud_tones, recordings, tmp_path / "out")
+    moved = recordings.rename(tmp_path / "moved")
+    assert not batch.plan(collect([moved], tmp_path / "out"), tmp_path / "out", loud_tones, WANTED).jobs
+
+
+def test_interrupted_work_goes_on(
+    loud_tones: Network, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the outputs of the second file: what it left is its own, and is made anew."""
+    out, wanted = tmp_path / "out", replace(WANTED, denoised=True)
+    real = outputs.FORMATS["raven"]
+
+    def dying(path: Path, detections: object) -> None:
+        if "dusk" in str(path):
+            raise KeyboardInterrupt
+        real.write(path, detections)  # type: ignore[arg-type]
+
+    monkeypatch.setitem(outputs.FORMATS, "raven", replace(real, write=dying))
+    with pytest.raises(KeyboardInterrupt):
+        predict(loud_tones, recordings, out, wanted)
+    assert set(files(out)) == {
+        "dawn/a [1] é.denoised.flac",
+        "dawn/a [1] é.selections.txt",
+        "dusk/a [1] é.denoised.flac",
+    }
+    monkeypatch.undo()
+    todo = batch.plan(collect([recordings], out), out, loud_tones, wanted)
+    assert [job.input.path.parent.name for job in todo.jobs] == ["dusk"]
+    records, _ = batch.run(todo, out, loud_tones, wanted)
+    predict(loud_tones, recordings, tmp_path / "at once", wanted)
+    assert len(records) == 2
+    assert files(out) == files(tmp_path / "at once")
+
+
+def test_a_full_disk_ends_it_with_a_way_out(
+    loud_tones: Network, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, detections: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setitem(outputs.FORMATS, "raven", replace(outputs.FORMATS["raven"], write=full))
+    with pytest.raises(
+        BirdlabError, match=r"No space left.*stays: make room, and give the same command again"
+    ):
+        predict(loud_tones, recordings, tmp_path / "out")
+    assert files(tmp_path / "out") == {}
+    monkeypatch.undo()
+    assert len(predict(loud_tones, recordings, tmp_path / "out")[0]) == 2
+
+
+def test_summary_and_the_table_of_all(loud_tones: Network, recordings: Path, tmp_path: Path) -> None:
+    soundfile.write(recordings / "silence.wav", np.zeros(RATE), RATE)
+    records, _ = predict(loud_tones, recordings, tmp_path / "out")
+    batch.write_summaries(records, tmp_path / "out", raven=True)
+    with (tmp_path / "out/_summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(Path(row["file"]).parent.name, row["label"], row["events"]) for row in rows] == [
+        ("dawn", "bird", "2"),
+        ("dusk", "bird", "2"),
+        ("in", "", "0"),
+    ]
+    assert float(rows[0]["events_per_hour"]) == pytest.approx(2 / 1.5 * 3600)
+    every = read_boxes(tmp_path / "out/_summary.selections.txt")
+    # The second recording begins where the first ends.
+    assert [round(box.begin_s, 1) for box in every] == [0.3, 1.1, 1.8, 2.6]
+
+
+class Caller:
+    """Stands in for a network that names species."""
+
+    name = "caller"
+    sample_rate = RATE
+
+    def names(self, audio: np.ndarray) -> dict[str, float]:
+        spectrum = np.abs(np.fft.rfft(audio))
+        low = np.argmax(spectrum) * RATE / len(audio) < 2000
+        return {"Bubo bubo": 0.75 if low else 0.25, "Parus major": 0.25 if low else 0.75}
+
+
+def test_species_are_named(loud_tones: Network, recordings: Path, tmp_path: Path) -> None:
+    todo = batch.plan(collect([recordings], tmp_path), tmp_path / "out", loud_tones, WANTED, Caller())
+    records, _ = batch.run(todo, tmp_path / "out", loud_tones, WANTED, Caller())
+    assert [[event.label for event in record.events] for record in records] == [
+        ["Bubo bubo"] * 2,
+        ["Parus major"] * 2,
+    ]
+    assert {event.label_score for record in records for event in record.events} == {0.75}
+    assert batch.plan(collect([recordings], tmp_path), tmp_path / "new", loud_tones, WANTED).jobs
+
+
+def test_pictures_are_inputs_too(loud_tones: Network, tmp_path: Path) -> None:
+    """An official picture, two-sided: its mask has its size, its events true seconds and Hz."""
+    image = np.zeros((64, 100), np.uint8)
+    image[[22, 23, 24, 38, 39, 40], 30:60] = 255
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in/a.png"), image)
+    cv2.imwrite(str(tmp_path / "in/wrong.png"), image[:50])
+    records, failures = predict(
+        loud_tones, tmp_path / "in", tmp_path / "out", replace(WANTED, mask=True, denoised=True)
+    )
+    (event,) = records[0].events
+    # Rows of 125 Hz, columns each 2 ms centred at 2 ms.
+    assert (event.low_hz, event.high_hz) == (812.5, 1187.5)
+    assert (event.begin_s, event.end_s) == pytest.approx((0.061, 0.121))
+    assert np.array_equal(cv2.imread(str(tmp_path / "out/a.mask.png"), cv2.IMREAD_GRAYSCALE), image)
+    assert set(files(tmp_path / "out")) == {"a.mask.png", "a.selections.txt"}
+    assert "wrong.png: a picture of 50 rows" in failures[0].reason
+
+
+def test_records_that_cannot_be_understood_are_nobodys(
+    loud_tones: Network, recordings: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    predict(loud_tones, recordings, out)
+    for record, content in zip(sorted(out.rglob("*.json")), ["{", json.dumps({"schema": 99})], strict=True):
+        record.write_text(content)
+    with pytest.raises(BirdlabError, match=r"selections\.txt, dusk"):
+        predict(loud_tones, recordings, out)

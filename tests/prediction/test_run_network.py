@@ -1,0 +1,240 @@
+"""A run directory as a network: the same as in training, to the bit that matters; and the whole command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from omegaconf import DictConfig
+from torch.nn import functional as F
+from typer.testing import CliRunner
+
+import birdlab
+from birdlab import config
+from birdlab.audio.spectrogram import Spectrogram
+from birdlab.build import build_task
+from birdlab.data.annotated_audio import AnnotatedAudio
+from birdlab.data.boxes import read_boxes
+from birdlab.data.cache import resize_image
+from birdlab.errors import BirdlabError
+from birdlab.predict import app
+from birdlab.prediction.denoise import Denoiser
+from birdlab.prediction.network import threshold_for
+from birdlab.prediction.run_network import RunNetwork
+from birdlab.run import Run
+
+RATE = 32_000
+
+
+def made(folder: Path, *settings: str, **kept: object) -> Run:
+    """A run directory with untrained weights: what it does is arbitrary, but the same each time."""
+    words = ["+experiment=focal_tversky", "model.widths=[4,8]", "data.image_size=[32,32]", *settings]
+    cfg: DictConfig = config.compose(words)
+    run = Run.new(folder)
+    run.write_config(cfg)
+    task = build_task(cfg)
+    task.threshold.fill_(0.4)
+    run.checkpoints.mkdir()
+    validation = {"precision": [k / 200 for k in range(99)], "recall": [1 - k / 100 for k in range(99)]}
+    content = {"epoch": 3, "state_dict": task.state_dict(), "birdlab": {"validation": validation}} | kept
+    torch.save(content, run.best)
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return made(tmp_path_factory.mktemp("runs") / "run")
+
+
+def noise(samples: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.05, samples).astype(np.float32)
+
+
+@pytest.mark.parametrize("sides", ["two", "one"])
+def test_a_window_is_predicted_as_in_training(tmp_path: Path, sides: str) -> None:
+    network = RunNetwork.open(made(tmp_path / "run", f"data.sides={sides}").directory)
+    windows = np.stack([noise(96_000), noise(96_001)[1:]])
+    probabilities = network.probabilities(windows)
+    assert probabilities.shape == (2, 513, 1499)
+    assert probabilities.dtype == np.float32
+
+    # What the cache would hold of these windows, through the task, and to native size as in evaluation.
+    spectrogram = Spectrogram(sides=sides)  # type: ignore[arg-type]
+    images = [resize_image(spectrogram.image(torch.from_numpy(each)).numpy(), (32, 32)) for each in windows]
+    batch = {"image": torch.from_numpy(np.stack(images))}
+    logits = torch.logit(network.task.probabilities(batch).double())
+    native = F.interpolate(logits[:, None], size=(spectrogram.rows, 1499), mode="bilinear")[:, 0]
+    if sides == "two":
+        above, below = native[:, 511:].clone(), native[:, :511].flip(1)
+        above[:, 1:-1] = (above[:, 1:-1] + below) / 2
+        native = above
+    np.testing.assert_allclose(probabilities, native.sigmoid().numpy(), atol=2e-6)
+    assert probabilities.std() > 1e-4
+
+
+def test_a_picture_is_predicted_like_its_audio(run: Run) -> None:
+    network = RunNetwork.open(run.directory)
+    audio = noise(96_000)
+    image = Spectrogram().image(torch.from_numpy(audio)).numpy()
+    assert np.array_equal(network.image_probabilities(image[None]), network.probabilities(audio[None]))
+
+
+def test_what_travels_with_the_weights(run: Run, tmp_path: Path) -> None:
+    network = RunNetwork.open(run.directory)
+    assert (network.threshold, network.window_columns, dict(network.classes)) == (
+        0.4,
+        1499,
+        {0: "background", 255: "bird"},
+    )
+    moved = tmp_path / "moved"
+    moved.symlink_to(run.directory)
+    assert RunNetwork.open(moved).name == network.name
+    assert RunNetwork.open(made(tmp_path / "other", "seed=1").directory).name != network.name
+
+
+def test_a_threshold_for_a_precision(run: Run, tmp_path: Path) -> None:
+    network = RunNetwork.open(run.directory)
+    assert threshold_for(network, 0.3) == pytest.approx(0.61)  # .3 = 60 / 200, at 61 / 100
+    with pytest.raises(BirdlabError, match=r"reaches 0\.490 at most, at --threshold 0\.99"):
+        threshold_for(network, 0.9)
+    old = RunNetwork.open(made(tmp_path / "old", birdlab={}).directory)
+    with pytest.raises(BirdlabError, match="trained by an older birdlab"):
+        threshold_for(old, 0.3)
+
+
+def test_runs_that_cannot_predict_say_why(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(BirdlabError, match="no such run directory"):
+        birdlab.load(tmp_path / "nowhere")
+    with pytest.raises(BirdlabError, match=r"no config\.yaml"):
+        birdlab.load(tmp_path)
+    empty = made(tmp_path / "empty")
+    empty.best.unlink()
+    with pytest.raises(BirdlabError, match=r"best\.ckpt is absent"):
+        birdlab.load(empty.directory)
+    other = made(tmp_path / "other")
+    text = other.config_file.read_text()
+    other.config_file.write_text(
+        text.replace("birdlab.tasks.SegmentationTask", "birdlab.tasks.ClassificationTask")
+    )
+    with pytest.raises(BirdlabError, match="trained for another task"):
+        RunNetwork.open(other.directory, trust=True)
+    foreign = made(tmp_path / "foreign")
+    foreign.config_file.write_text(text.replace("birdlab.models.resunet.ResUNet", "os.system"))
+    with pytest.raises(BirdlabError, match="--trust"):
+        birdlab.load(foreign.directory)
+
+
+def test_the_library(run: Run) -> None:
+    audio = noise(5 * 44_100).reshape(-1, 1) * np.array([1.0, 0.5], np.float32)
+    prediction = birdlab.load(str(run.directory)).predict(audio, 44_100, threshold=0.5)
+    # 5 s are 160 000 samples, which 2499 columns of 128 each 64 cover.
+    assert prediction.probabilities.shape == prediction.mask.shape == (513, 2499)
+    assert prediction.frequencies[[0, -1]].tolist() == [0, 16_000]
+    assert prediction.times[[0, -1]].tolist() == pytest.approx([0.002, 0.002 + 2498 * 0.002])
+    assert np.array_equal(prediction.mask, prediction.probabilities > 0.5)
+    assert all(event.begin_s < event.end_s for event in prediction.events)
+    clean = prediction.denoised()
+    assert clean.shape == audio.shape
+    assert np.abs(clean).max() <= np.abs(audio).max() * 1.5
+    denoiser = Denoiser(Spectrogram(), 44_100, 2, 0.5)
+    denoiser.hear(audio)
+    parts = [denoiser.see(prediction.probabilities), denoiser.finish()]
+    assert np.array_equal(clean, np.concatenate(parts))
+
+
+@pytest.mark.parametrize("audio", [np.zeros(0), np.zeros((2, 2, 2)), [np.nan, 0.0]])
+def test_the_library_refuses_what_is_no_audio(run: Run, audio: object) -> None:
+    with pytest.raises(BirdlabError, match="audio"):
+        birdlab.load(run.directory).predict(audio, RATE)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    (tmp_path / "my birds (1)").mkdir()
+    for name in ("a", "b"):
+        soundfile.write(tmp_path / "my birds (1)" / f"{name}.wav", noise(4 * RATE), RATE)
+    return tmp_path / "my birds (1)"
+
+
+def test_the_command(run: Run, recordings: Path, tmp_path: Path) -> None:
+    (recordings / "empty.wav").touch()
+    words = [str(run.directory), str(recordings), "--output", str(tmp_path / "out"), "--table", "raven"]
+    words += ["--table", "csv", "--precision", "0.2", "--workers", "2"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1, done.output
+    assert "2 files, 0.00 hours" in done.stdout
+    assert "above 0.41" in done.stdout
+    assert "1 files could not be predicted" in done.stderr
+    assert "empty.wav: the file is empty" in done.stderr.replace("\n", "")
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    expected = {f"{name}{end}" for name in "ab" for end in (".selections.txt", ".csv", ".denoised.flac")}
+    expected |= {f"{name}{end}" for name in "ab" for end in (".masks", ".overlay.png")}
+    assert made == expected | {".birdlab", "_summary.csv", "_summary.html", "_summary.selections.txt"}
+    (recordings / "empty.wav").unlink()
+    again = CliRunner().invoke(app, words)
+    assert again.exit_code == 0, again.output
+    assert "(2 of them finished before)" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--threshold", "0.5", "--precision", "0.9"], "exclude each other"),
+        (["--threshold", "1.5"], "--threshold 1.5: give a number between 0 and 1"),
+        (["--table", "excel"], "there is no such format"),
+        (["--output", "{in}"], "is an input, too"),
+    ],
+)
+def test_mistakes_end_the_command(
+    run: Run, recordings: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    words = [word.replace("{in}", str(recordings)) for word in words]
+    given = [str(run.directory), str(recordings), "--output", str(tmp_path / "out"), *words]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_corrected_tables_are_training_data(run: Run, recordings: Path, tmp_path: Path) -> None:
+    """Predict, correct one table in Raven and one in Audacity, and read both back."""
+    for table in ("raven", "audacity"):
+        words = [str(run.directory), str(recordings), "--output", str(tmp_path / table), "--table", table]
+        words += ["--threshold", "0.5", "--no-denoised", "--no-mask", "--no-overlay", "--no-page"]
+        assert CliRunner().invoke(app, words).exit_code == 0
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    raven = (tmp_path / "raven/a.selections.txt").read_text().splitlines()[0]
+    row = "1\tSpectrogram 1\t1\t0.5\t1.0\t2000\t3000\ta.wav\t0.5\t\tParus major\t"
+    (labels / "a.selections.txt").write_text(f"{raven}\n{row}\n")
+    (labels / "b.txt").write_text("1.0\t1.5\tbird\n\\\t4000\t5000\n")
+    source = AnnotatedAudio(root=recordings, labels=labels, fractions=(1.0, 0.0, 0.0), window_s=4.0)
+    samples = {sample.id: sample for sample in source.splits()["train"]}
+    assert set(samples) == {"a@0.000s", "b@0.000s"}
+    for name, columns, hertz in (("a", (250, 500), (2000, 3000)), ("b", (500, 750), (4000, 5000))):
+        _, mask = source.read(samples[f"{name}@0.000s"])
+        rows, times = np.nonzero(mask[511:])
+        assert (times.min(), times.max()) == pytest.approx(columns, abs=2)
+        assert (rows.min() * 31.25, rows.max() * 31.25) == pytest.approx(hertz, abs=32)
+    # What wasn't corrected is read as it was written, too.
+    untouched = AnnotatedAudio(root=recordings, labels=tmp_path / "raven", window_s=4.0)
+    sample = untouched.splits()["test"][0]
+    found = read_boxes(tmp_path / "raven/a.selections.txt")
+    assert untouched.read(sample)[1].any() == bool(found)
+
+
+def test_importing_birdlab_is_light() -> None:
+    """Whatever an exported network needs to predict comes without torch, Lightning, Hydra and OpenCV."""
+    modules = ["batch", "outputs", "library", "stream", "events", "denoise", "tables", "naming", "records"]
+    program = (
+        "import sys\n"
+        "for name in ('torch', 'lightning', 'hydra', 'omegaconf', 'cv2', 'scipy', 'matplotlib'):\n"
+        "    sys.modules[name] = None\n"
+        "import birdlab, birdlab.predict\n"
+        + "".join(f"import birdlab.prediction.{module}\n" for module in modules)
+        + "birdlab.load\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
