@@ -4,8 +4,9 @@ BIN := .venv/bin
 STUDY ?= focal_tversky
 # Few epochs want a rate that falls on time, and whichever precision is fastest here.
 DEMO := scale=demo scheduler=onecycle trainer.precision=auto
+PAGES := README.md $(wildcard experiments/*/README.md)
 
-.PHONY: demo test test-slow lint studies benchmark clean
+.PHONY: demo test test-slow lint report studies benchmark clean
 
 demo: .venv/installed  ## train, test and draw the focal_tversky study on a little synthetic data
 	$(BIN)/python -m birdlab.train +experiment=$(STUDY) $(DEMO)
@@ -20,6 +21,10 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m birdlab.reporting.refresh --check $(PAGES)
+
+report: .venv/installed  ## the tables in the README files, anew from the committed CSV files
+	$(BIN)/python -m birdlab.reporting.refresh $(PAGES)
 
 studies: .venv/installed  ## the committed full-scale studies; hours
 	$(BIN)/python -m birdlab.train -m +experiment=focal_tversky seed=0,1,2

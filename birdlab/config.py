@@ -24,43 +24,35 @@ _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 """Installed, the configs lie inside the package; in a checkout beside it."""
 
-PRECISIONS = [
-    "auto",
-    "32-true",
-    "32",
-    "bf16-mixed",
-    "16-mixed",
-    "bf16",
-    "16",
-    "64-true",
-    "64",
-    "bf16-true",
-    "16-true",
-]
 _INSTANTIATE_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 _EXTRAS = {"segmentation_models_pytorch": "smp", "timm": "timm"}
 _NAMED_BY_USERS = {"callbacks", "logger"}  # their children are named as one likes
 
 
-def compose(overrides: Sequence[str]) -> DictConfig:
+def compose(overrides: Sequence[str], config_dir: Path | None = None) -> DictConfig:
     """The config that ``birdlab.train`` would run with, given the same words on its command line.
+
+    Args:
+        overrides: words of the command line.
+        config_dir: a folder of the user's own configs, as given by ``--config-dir``.
 
     Raises:
         BirdlabError: for unknown keys and choices, missing mandatory values and what `check` refuses.
     """
-    cfg = compose_unchecked(overrides)
+    cfg = compose_unchecked(overrides, config_dir)
     check(cfg)
     return cfg
 
 
-def compose_unchecked(overrides: Sequence[str]) -> DictConfig:
+def compose_unchecked(overrides: Sequence[str], config_dir: Path | None = None) -> DictConfig:
     """As `compose`, for a caller who fills in mandatory values afterwards."""
-    check_overrides(overrides)
+    check_overrides(overrides, config_dir)
+    searched = [] if config_dir is None else [f"hydra.searchpath=['file://{config_dir.absolute()}']"]
     register_resolvers()
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         try:
-            return hydra_compose(config_name="train", overrides=list(overrides))
+            return hydra_compose(config_name="train", overrides=[*overrides, *searched])
         except HydraException as error:
             raise BirdlabError(str(error)) from error
 
@@ -81,7 +73,7 @@ def check_overrides(overrides: Sequence[str], config_dir: Path | None = None) ->
         key, is_setting, value = word.split("@", 1)[0].partition("=")
         if word.startswith(("-", "~", "hydra")) or not is_setting:
             continue
-        if word.endswith("="):
+        if word.endswith("=") and key.lstrip("+") not in groups():
             raise BirdlabError(f"{word} gives no value. Give one, or null for none: {word}null.")
         if key.lstrip("+") in groups():
             _check_choices(key.lstrip("+"), value, folders)
@@ -96,7 +88,7 @@ def check_overrides(overrides: Sequence[str], config_dir: Path | None = None) ->
 def _check_choices(group: str, value: str, folders: list[Path]) -> None:
     known = frozenset(file.stem for folder in folders for file in (folder / group).glob("[!_]*.yaml"))
     for choice in value.split(","):
-        if re.fullmatch(r"\w+", choice) and choice != "null" and choice not in known:
+        if re.fullmatch(r"\w*", choice) and choice != "null" and choice not in known:
             near = _nearest(choice, known) or f"; there are {', '.join(sorted(known))}"
             raise BirdlabError(f"{group}={choice}: there is no such choice{near}.")
 
@@ -111,7 +103,7 @@ def check(cfg: DictConfig) -> None:
     if missing:
         raise BirdlabError(f"{missing[0]} has no value. Set it on the command line: {missing[0]}=...")
     for key in _unknown_keys(OmegaConf.to_container(cfg, resolve=False)):
-        raise BirdlabError(f"There is no key {key!r}{_nearest(key, shipped_keys())}.")
+        raise BirdlabError(f"There is no key {key!r}{_nearest(key, shipped_keys() | groups())}.")
     try:
         OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:

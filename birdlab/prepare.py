@@ -3,15 +3,19 @@
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from birdlab import config, precision
 from birdlab.build import build_data, build_task
 from birdlab.data.module import SourceData
 from birdlab.devices import Devices
+from birdlab.errors import BirdlabError
 from birdlab.run import Run
 from birdlab.tasks import Task
+
+RESUMABLE = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.limit_")
+"""What may stand beside ``resume=DIR``; everything else comes from that run's config."""
 
 
 def prepare(cfg: DictConfig, run: Run, devices: Devices) -> SourceData:
@@ -54,3 +58,23 @@ def settle_paths(cfg: DictConfig, data: SourceData) -> None:
     for name, value in vars(data.source).items():
         if isinstance(value, Path):
             cfg.data[name] = str(value.absolute()).replace("${", r"\${")
+
+
+def resumed_config(run: Run, overrides: list[str], *, trust: bool) -> DictConfig:
+    """The config of a run that goes on, with the trainer's limits as said now.
+
+    Raises:
+        BirdlabError: if anything else is to be changed: the run would not be what its config says.
+    """
+    cfg = run.config(trust=trust)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key in {"resume", "trust"}:
+            continue
+        if not key.startswith(RESUMABLE):
+            raise BirdlabError(
+                f"{override} can't stand beside resume={run.directory}: a run goes on with its own config. "
+                "Only trainer.max_epochs, max_steps, max_time and limit_* may change."
+            )
+        OmegaConf.update(cfg, key, OmegaConf.from_dotlist([f"value={value}"]).value)
+    return cfg

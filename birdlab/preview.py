@@ -109,6 +109,7 @@ def main(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="As for birdlab.train: +experiment=focal_tversky data.root=DIR")
     ] = None,
+    config_dir: Annotated[Path | None, typer.Option(help="A folder of your own configs.")] = None,
     output: Annotated[Path, typer.Option(help="The folder for the figures.")] = Path("outputs/preview"),
     n: Annotated[int, typer.Option(min=1, help="How many samples to draw.")] = 12,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "train",
@@ -117,14 +118,14 @@ def main(
     """Draw what a network will be fed, augmentation included, before any training."""
     with command():
         chosen = _split(split)
+        cfg = config.compose(overrides or [], config_dir)
         names = ("foreground.png", "samples.png", "augmented.png")
         there = [output / name for name in names if (output / name).exists()]
         if there and not overwrite:
             raise BirdlabError(
                 f"{there[0]} exists already. Choose another folder with --output or add --overwrite."
             )
-        data = build_data(config.compose(overrides or []))
-
+        data = build_data(cfg)
         data.prepare_data()
         if not isinstance(data, SegmentationData):
             raise BirdlabError(

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from birdlab.files import write_json, write_text
 
 METRICS_SCHEMA = 1
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_BEFORE_IT_BEGINS = {"provenance.json", ".lock"}
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,7 @@ class Run:
             BirdlabError: if something is there already; nothing is ever overwritten.
         """
         # A run that failed before it began leaves nothing but the note that says so.
-        if directory.is_dir() and any(
-            path.name not in ("provenance.json", ".lock") for path in directory.iterdir()
-        ):
+        if directory.is_dir() and any(path.name not in _BEFORE_IT_BEGINS for path in directory.iterdir()):
             raise BirdlabError(
                 f"{directory} is occupied. Go on with that run by resume={directory}, or choose another "
                 "folder by hydra.run.dir=FOLDER."
@@ -207,6 +207,17 @@ class Run:
             with suppress(OSError) if error else nullcontext():
                 wall_s = round(before + time.monotonic() - started, 1)
                 self.note(status=status, error=error, wall_s=wall_s)
+
+
+@contextmanager
+def gone_if_refused(directory: Path) -> Iterator[None]:
+    """Around the making of a run: after a mistake that let nothing begin, its directory is removed."""
+    try:
+        yield
+    except BirdlabError:
+        if {path.name for path in directory.glob("*")} <= _BEFORE_IT_BEGINS:
+            shutil.rmtree(directory, ignore_errors=True)
+        raise
 
 
 def environment() -> dict[str, Any]:

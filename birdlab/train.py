@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
@@ -19,12 +21,9 @@ from birdlab.errors import BirdlabError, command
 from birdlab.evaluation import Evaluation, compared
 from birdlab.files import write_csv
 from birdlab.fit import fit, fit_rank
-from birdlab.prepare import prepare
+from birdlab.prepare import prepare, resumed_config
 from birdlab.process import set_up_process
-from birdlab.run import Run
-
-RESUMABLE = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.limit_")
-"""What may stand beside ``resume=DIR``; everything else comes from that run's config."""
+from birdlab.run import Run, gone_if_refused
 
 
 def train(cfg: DictConfig, run: Run, callbacks: Sequence[Callback] = ()) -> Evaluation:
@@ -60,24 +59,36 @@ def train(cfg: DictConfig, run: Run, callbacks: Sequence[Callback] = ()) -> Eval
 @hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="train")
 def _job(cfg: DictConfig) -> float:
     """One job of Hydra's: a single run, or one of a sweep."""
-    directory = Path(HydraConfig.get().runtime.output_dir)
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        with command():
+            return _run(cfg)
     try:
-        if ranks.outside() and HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise BirdlabError(
-                "srun or torchrun has started several processes, but a sweep is to be started once: it "
-                "starts the processes of each of its runs itself (trainer=ddp)."
-            )
-        if cfg.resume is None:
+        return _run(cfg)
+    except BirdlabError as error:
+        # Hydra prints this kind without a traceback, and goes on with the other jobs.
+        raise CompactHydraException(f"birdlab: {error}") from error
+
+
+def _run(cfg: DictConfig) -> float:
+    """Train in the directory that Hydra was given, or go on with the one to resume."""
+    given = HydraConfig.get()
+    if ranks.outside() and given.mode == RunMode.MULTIRUN:
+        raise BirdlabError(
+            "srun or torchrun has started several processes, but a sweep is to be started once: it "
+            "starts the processes of each of its runs itself (trainer=ddp)."
+        )
+    directory = Path(given.runtime.output_dir)
+    if cfg.resume is None:
+        with gone_if_refused(directory) if _numbered(given) else nullcontext():
             config.check(cfg)
             run = Run.new(directory)
-        else:
-            run = Run.open(directory)
-            cfg = resumed_config(run, HydraConfig.get().overrides.task, trust=cfg.trust)
+            with run.held():
+                scores = train(cfg, run)
+    else:
+        run = Run.open(directory)
+        cfg = resumed_config(run, given.overrides.task, trust=cfg.trust)
         with run.held():
             scores = train(cfg, run)
-    except BirdlabError as error:
-        # Hydra prints this kind without a traceback, and goes on with the other jobs of a sweep.
-        raise CompactHydraException(f"birdlab: {error}") from error
     console = Console()
     console.print(scores.table())
     # Paths are there to be copied: not broken over lines.
@@ -85,24 +96,10 @@ def _job(cfg: DictConfig) -> float:
     return scores.network[scores.main]
 
 
-def resumed_config(run: Run, overrides: list[str], *, trust: bool) -> DictConfig:
-    """The config of a run that goes on, with the trainer's limits as said now.
-
-    Raises:
-        BirdlabError: if anything else is to be changed: the run would not be what its config says.
-    """
-    cfg = run.config(trust=trust)
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if key in {"resume", "trust"}:
-            continue
-        if not key.startswith(RESUMABLE):
-            raise BirdlabError(
-                f"{override} can't stand beside resume={run.directory}: a run goes on with its own config. "
-                "Only trainer.max_epochs, max_steps, max_time and limit_* may change."
-            )
-        OmegaConf.update(cfg, key, OmegaConf.from_dotlist([f"value={value}"]).value)
-    return cfg
+def _numbered(given: HydraConf) -> bool:
+    """Whether the directory was made for this run, and not named by anybody."""
+    words = given.overrides.hydra
+    return given.mode == RunMode.RUN and not any(word.startswith("hydra.run.dir=") for word in words)
 
 
 def main() -> None:
