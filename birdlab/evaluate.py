@@ -83,7 +83,8 @@ def data_config(run: Run, name: str | None, settings: list[str], *, trust: bool)
     if name is None and not settings:
         return None
     cfg = run.config(trust=trust)
-    own = chosen = cfg.data
+    own: DictConfig = cfg.data
+    chosen = own
     if name is not None:
         known = sorted(path.stem for path in (config.CONF / "data").glob("[!_]*.yaml"))
         if name not in known:

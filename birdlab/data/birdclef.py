@@ -15,7 +15,6 @@ from rich import box
 from rich.table import Table
 
 from birdlab.audio import io
-from birdlab.data.annotated_audio import AUDIO_SUFFIXES
 from birdlab.data.curation import Recording, check_known
 from birdlab.data.inspection import inspected
 from birdlab.data.pairs import listed
@@ -142,7 +141,7 @@ class BirdCLEF(Recordings):
         for name in sorted(names):
             for path in sorted((folder / name).glob("[!.]*")):
                 if path.suffix.lower() in MEL_SUFFIXES or (
-                    path.suffix.lower() in AUDIO_SUFFIXES and (name, path.stem) not in files
+                    path.suffix.lower() in io.SUFFIXES and (name, path.stem) not in files
                 ):
                     files[name, path.stem] = path
         return files

@@ -81,8 +81,13 @@ def _audacity(path: Path, lines: list[str]) -> Iterator[Box]:
 
 def _table(path: Path, lines: list[str], separator: str) -> Iterator[Box]:
     # Raven writes quotation marks as they are.
-    quoting = csv.QUOTE_NONE if separator == "\t" else csv.QUOTE_MINIMAL
-    table = csv.DictReader(lines, delimiter=separator, quoting=quoting, restval="")
+    raven = separator == "\t"
+    table = csv.DictReader(
+        lines,
+        delimiter=separator,
+        quoting=csv.QUOTE_NONE if raven else csv.QUOTE_MINIMAL,
+        restval="",
+    )
     table.fieldnames = [name.strip() for name in table.fieldnames or ()]
     begin, end, low, high, label = (
         next((name for name in names if name in table.fieldnames), "")

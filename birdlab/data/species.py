@@ -14,7 +14,6 @@ from rich.table import Table
 
 from birdlab.audio import io
 from birdlab.audio.mel import MelSpectrogram, decibels
-from birdlab.data.annotated_audio import AUDIO_SUFFIXES
 from birdlab.data.source import Decoded, Field, Sample, Source, Split
 from birdlab.errors import BirdlabError
 
@@ -197,7 +196,7 @@ class NoiseFolder(SpeciesSource):
 
     def splits(self) -> dict[Split, list[Sample]]:
         """All of them for training."""
-        files = sorted(path for path in self.root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+        files = sorted(path for path in self.root.rglob("*") if path.suffix.lower() in io.SUFFIXES)
         if not files:
             raise BirdlabError(f"augment.noise={self.root}: no such folder, or no recordings in it.")
         samples = [

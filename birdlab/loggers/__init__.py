@@ -1,6 +1,6 @@
 """Where metrics go: a table in the run directory, and Weights & Biases."""
 
 from birdlab.loggers.history import History, read_history
-from birdlab.loggers.wandb import WandB
+from birdlab.loggers.wandb import WandB, logged_in
 
-__all__ = ["History", "WandB", "read_history"]
+__all__ = ["History", "WandB", "logged_in", "read_history"]

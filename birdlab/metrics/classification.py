@@ -156,11 +156,11 @@ def _average_precision(score: Tensor, truth: Tensor) -> Tensor:
 
 
 def _roc_auc(score: Tensor, truth: Tensor) -> Tensor:
-    _, index, counts = score.unique(return_inverse=True, return_counts=True)
+    index, counts = torch.unique(score, return_inverse=True, return_counts=True)[1:]
     # The mean rank of equal scores, from 1 for the lowest; then Mann & Whitney's U.
     rank = (counts.cumsum(0) - (counts - 1) / 2).double()[index]
     there = truth.sum().double()
-    above = rank[truth].sum() - there * (there + 1) / 2
+    above: Tensor = rank[truth].sum() - there * (there + 1) / 2
     return above / (there * (len(truth) - there))
 
 

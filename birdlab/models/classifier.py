@@ -144,4 +144,5 @@ def _of_encoder(state: State, net: nn.Module) -> State:
 
 
 def _name_of(net: nn.Module, wanted: nn.Module) -> str:
-    return next(name for name, module in net.named_modules() if module is wanted)
+    names: dict[nn.Module, str] = {module: name for name, module in net.named_modules()}
+    return names[wanted]

@@ -43,7 +43,7 @@ class SegmentVoting(nn.Module):
     def forward(self, stack: Tensor) -> Tensor:
         """Logits [B, K] of stacks [B, S, M, T]."""
         logits: Tensor = self.net(stack.flatten(0, 1).unsqueeze(1).contiguous(memory_format=_format(stack)))
-        return logits.unflatten(0, stack.shape[:2]).mean(dim=1)
+        return logits.reshape(*stack.shape[:2], -1).mean(dim=1)
 
 
 class OneLong(nn.Module):

@@ -61,7 +61,7 @@ class Record:
             if content.pop("schema") != SCHEMA:
                 return None
             rows = content.pop("events")
-            return cls(**content, events=[Event(*row[:-1], _number(row[-1])) for row in rows])
+            return cls(**content, events=[Event(*[*row[:-1], _number(row[-1])]) for row in rows])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

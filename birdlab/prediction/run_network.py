@@ -10,13 +10,12 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
 from birdlab.audio.spectrogram import Spectrogram
 from birdlab.build import build_task
-from birdlab.data.cache import resize_image
+from birdlab.data.resizing import resize_image
 from birdlab.errors import BirdlabError
 from birdlab.metrics import THRESHOLDS
 from birdlab.run import Run
@@ -63,13 +62,12 @@ class RunNetwork:
         run = Run.open(directory)
         cfg = run.config(trust=trust)
         content = run.checkpoint(run.best)
-        kind = OmegaConf.select(cfg, "task.module._target_")
-        if not str(kind).endswith("SegmentationTask"):
-            raise BirdlabError(
-                f"{directory} was trained for another task ({kind}): marking birds needs a run of "
-                "task=segmentation."
-            )
         task = build_task(cfg, pretrained=False)
+        if not isinstance(task, SegmentationTask):
+            raise BirdlabError(
+                f"{directory} was trained for another task ({type(task).__name__}): marking birds needs a "
+                "run of task=segmentation."
+            )
         task.load_weights(content["state_dict"], str(run.best))
         if threads is not None:
             torch.set_num_threads(threads)
