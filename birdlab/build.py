@@ -42,7 +42,8 @@ def build_task(cfg: DictConfig, *, pretrained: bool = True) -> Task:
     """
     torch.manual_seed(cfg.seed)
     net = _build_net(cfg.model if pretrained else _untrained(cfg.model))
-    _check_channels(cfg)
+    if "channels" in cfg.data:
+        _check_channels(cfg)
     _check_size(cfg, net)
     task: Task = _instantiate(
         cfg.task.module,

@@ -186,6 +186,7 @@ def logged_runs(entity: str, project: str, group: str) -> LoggedRuns:
     """
     import wandb
 
+    check_group(group)
     if not logged_in():
         raise BirdlabError(
             "A dashboard is laid out on the W&B server, and there is no login: run `wandb login` (with "
@@ -203,6 +204,19 @@ def logged_runs(entity: str, project: str, group: str) -> LoggedRuns:
             "default the study's name; offline runs have to be uploaded first, by `wandb sync`."
         )
     return LoggedRuns.of(runs)
+
+
+def check_group(group: str) -> None:
+    """W&B's filters are read as a formula, without any way to quote a quotation mark or a sign in it.
+
+    Raises:
+        BirdlabError: if the group's name holds one.
+    """
+    if found := sorted(set(group) & set("'\"\\<>=")):
+        raise BirdlabError(
+            f"--group {group}: W&B can't filter by a name with {' '.join(found)}. Give the runs another "
+            "logger.wandb.group, or group them in the workspace by hand."
+        )
 
 
 app = typer.Typer(add_completion=False)

@@ -18,9 +18,9 @@ class LoudnessBandwidthLength:
     """Logistic regression on how loud a recording is, how far up and down it reaches, and how long it is.
 
     Of a stack as it is cached, before any normalisation: mean level, loudest and quietest frame (dB), the
-    lowest and highest band whose mean level is within 60 dB of the loudest band's, the seconds of the
-    recording and those of real sound in the stack; and the squares of all that, so that a middling length can
-    speak for a species, too.
+    lowest and highest band whose median level is within 60 dB of the loudest band's (clicks where repetition
+    begins reach all bands), the seconds of the recording and those of real sound in the stack; and the
+    squares of all that, so that a middling length can speak for a species, too.
 
     A network that scores no better may have learned nothing else.
     """
@@ -67,7 +67,7 @@ def features_of(data: ClassificationData, split: Split) -> Tensor:
     rows = []
     for index, sample in enumerate(data.labelled(split)):
         power = power_of(dataset[index]["stack"][0].float())
-        bands = _decibels(power.mean(dim=(0, 2)))
+        bands = _decibels(power.transpose(0, 1).flatten(1).median(dim=1).values)
         heard = (bands > bands.max() - _TOP_DB).nonzero()[:, 0]
         frames = _decibels(power.sum(dim=1).flatten())
         levels = [float(value) for value in (_decibels(power.mean()), frames.max(), frames.min())]

@@ -35,7 +35,6 @@ from birdlab.run import Run
         (["data.n_train=0"], r"data.n_train=0, but it must be a whole number, at least 1"),
         (["trainer.max_epochs=abc"], r"trainer.max_epochs=abc, but it must be a number"),
         (["optimizer.lr=abc"], r"optimizer.lr=abc, but it must be a number"),
-        (["trainer.precision=17"], r"trainer.precision=17, but it must be one of auto, 32-true"),
         (["trainer.limit_val_batches=0"], r"trainer.limit_val_batches=0: a run validates.*debug=fast"),
         (["+trainer.fast_dev_run=true"], r"trainer.fast_dev_run=True: .*debug=fast"),
     ],

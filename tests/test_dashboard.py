@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from birdlab import dashboard
-from birdlab.dashboard import LoggedRuns, report, sections, workspace
+from birdlab.dashboard import LoggedRuns, check_group, report, sections, workspace
 from birdlab.errors import BirdlabError
 
 pytest.importorskip("wandb_workspaces")
@@ -83,14 +83,20 @@ def test_the_panels_of_a_sweep(logged: LoggedRuns) -> None:
 
 
 def test_the_workspace_shows_one_group_and_groups_by_what_differs(logged: LoggedRuns) -> None:
-    hostile = 'it\'s "mine" and (State = 1)'
-    made = workspace(logged, "me", "birdlab", hostile)
+    name = "mine and (State, 1)"
+    made = workspace(logged, "me", "birdlab", name)
     spec = made._to_model().model_dump_json(by_alias=True)
-    assert json.dumps(hostile)[1:-1] in spec
+    assert name in spec
     runset = json.loads(spec)["spec"]["section"]["runSets"][0]
     assert [key["name"] for key in runset["grouping"]] == ["optimizer.value._target_", "optimizer.value.lr"]
     assert "summary:test/iou" in spec
-    assert json.loads(spec)["displayName"].startswith("birdlab it-s")
+    assert json.loads(spec)["displayName"].startswith("birdlab mine")
+
+
+@pytest.mark.parametrize("group", ["it's mine", 'a "b"', "a=b", "a<b"])
+def test_a_group_that_no_filter_can_hold_is_refused(group: str) -> None:
+    with pytest.raises(BirdlabError, match="W&B can't filter by a name"):
+        check_group(group)
 
 
 def test_the_report_has_the_same_sections(logged: LoggedRuns) -> None:

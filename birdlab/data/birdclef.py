@@ -5,7 +5,7 @@ import datetime
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -49,7 +49,7 @@ class BirdCLEF(Recordings):
 
     root: Path
     on_error: Literal["raise", "skip"] = "raise"
-    origins: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    origins: Mapping[str, Sequence[str]] | None = None
     soundscapes: Literal["val", "test"] | None = None
 
     def __post_init__(self) -> None:
@@ -173,7 +173,7 @@ class BirdCLEF(Recordings):
     def _recording(self, row: Row, file: Path, duration_s: float) -> Recording:
         species = row["primary_label"]
         origin = row.get("origin") or next(
-            (name for name, held in self.origins.items() if species in held), ""
+            (name for name, held in (self.origins or {}).items() if species in held), ""
         )
         return Recording(
             file=file,

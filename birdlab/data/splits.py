@@ -192,6 +192,9 @@ def _partition(
             for kind, total in Counter(kinds).items()
             for part, share in enumerate(shares)
         )
+        # Of draws that are equal to every stratum, the one whose parts have the right sizes.
+        size = Counter(parts[group] for group in groups)
+        distance += sum(abs(share * len(groups) - size[part]) for part, share in enumerate(shares)) / 1000
         draws.append((round(distance, 6), attempt, parts))
     return min(draws)[2]
 

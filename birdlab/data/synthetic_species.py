@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from birdlab.audio import io
-from birdlab.data.curation import Recording
+from birdlab.data.curation import Recording, check_known
 from birdlab.data.recordings import Recordings
 from birdlab.data.source import SPLITS, Sample, Split
 from birdlab.data.synthesis import species as synthesis
@@ -141,12 +141,8 @@ class SyntheticSpecies(Recordings):
     def _takes(self) -> dict[str, Take]:
         """Every recording by id."""
         wanted = self.species if isinstance(self.species, tuple) else self._names
-        return {
-            _id(take): take
-            for name in wanted
-            if name in self._names
-            for take in self._takes_of(self._names[name])
-        }
+        check_known(wanted, self._names)
+        return {_id(take): take for name in wanted for take in self._takes_of(self._names[name])}
 
     def _takes_of(self, species: int) -> Iterator[Take]:
         rng = np.random.default_rng([self.seed, 2, species])

@@ -98,7 +98,7 @@ def single_label_scores(logits: Tensor, truth: Tensor) -> dict[str, float]:
         "accuracy": (found.sum() / confusion.sum()).item(),
         "balanced_accuracy": (found / true).nanmean().item(),
         "macro_f1": (2 * found / (true + predicted)).nanmean().item(),
-    } | _ranked(logits.double().log_softmax(dim=1), truth == truth.amax(dim=1, keepdim=True))
+    } | _ranked(log_odds(logits.double()), truth == truth.amax(dim=1, keepdim=True))
 
 
 def multi_label_scores(logits: Tensor, truth: Tensor) -> dict[str, float]:
@@ -114,6 +114,17 @@ def multi_label_scores(logits: Tensor, truth: Tensor) -> dict[str, float]:
         "micro_f1": (2 * hits.sum() / (2 * hits.sum() + wrong.sum())).item(),
         "row_f1": (2 * hits / (2 * hits + wrong)).mean().item(),
     } | _ranked(logits.double(), truth > 0)
+
+
+def log_odds(logits: Tensor) -> Tensor:
+    """Of each of K exclusive classes against all others, from logits [N, K]; -inf and inf where there is one.
+
+    It orders recordings as the probabilities do, but doesn't round those near 1 to 1.
+    """
+    others = ~torch.eye(logits.shape[1], dtype=torch.bool)
+    against = logits[:, None].masked_fill(~others, -torch.inf).logsumexp(dim=2)
+    # The same logits in another order may differ in their last digit.
+    return (logits - against).round(decimals=9)
 
 
 def confusion_matrix(predicted: Tensor, true: Tensor, classes: int) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -62,12 +63,14 @@ class RunNetwork:
         run = Run.open(directory)
         cfg = run.config(trust=trust)
         content = run.checkpoint(run.best)
-        task = build_task(cfg, pretrained=False)
-        if not isinstance(task, SegmentationTask):
+        kind = str(OmegaConf.select(cfg, "task.module._target_")).rsplit(".", 1)[-1]
+        if kind != SegmentationTask.__name__:
             raise BirdlabError(
-                f"{directory} was trained for another task ({type(task).__name__}): marking birds needs a "
-                "run of task=segmentation."
+                f"{directory} was trained for another task ({kind}): marking birds needs a run of "
+                "task=segmentation."
             )
+        task = build_task(cfg, pretrained=False)
+        assert isinstance(task, SegmentationTask)
         task.load_weights(content["state_dict"], str(run.best))
         if threads is not None:
             torch.set_num_threads(threads)

@@ -332,11 +332,11 @@ def test_a_data_set_of_ones_own_is_decoded_anew_when_its_code_changes(
     code = """
 from dataclasses import dataclass
 import numpy as np
-from birdlab.data.source import SPLITS, Sample, Source
+from birdlab.data.source import SPLITS, Sample, SegmentationSource
 
 
 @dataclass(frozen=True, kw_only=True)
-class Even(Source):
+class Even(SegmentationSource):
     def splits(self):
         return {split: [Sample(id=split, group=split)] for split in SPLITS}
 
@@ -351,6 +351,6 @@ class Even(Source):
         sys.modules.pop("even_data_set", None)
         importlib.invalidate_caches()
         source = importlib.import_module("even_data_set").Even(image_size=(4, 4))
-        found.append(int(build(source, tmp_path / "cache").images[0, 0, 0]))
+        found.append(int(build(source, tmp_path / "cache")["images"][0, 0, 0]))
     sys.modules.pop("even_data_set")
     assert found == [17, 34]

@@ -21,7 +21,7 @@ def data(tiny_species: Path, tiny_species_settings: list[str], tmp_path: Path) -
     return made
 
 
-def tested(data: ClassificationData, *, right: bool) -> Tested:
+def answers(data: ClassificationData, *, right: bool) -> Tested:
     """As by a network that is always right, or never."""
     rows = []
     for sample in reversed(data.labelled("test")):  # as several ranks would leave them
@@ -39,7 +39,7 @@ def tested(data: ClassificationData, *, right: bool) -> Tested:
 
 
 def test_a_network_stands_beside_the_commonest_species_and_the_shortcut(data: ClassificationData) -> None:
-    made = compared(data, tested(data, right=True), "test", data)
+    made = compared(data, answers(data, right=True), "test", data)
     assert made.main == "accuracy"
     assert set(made.references) == {"commonest species", "loudness, bandwidth, length"}
     commonest = made.references["commonest species"]
@@ -54,7 +54,7 @@ def test_a_network_stands_beside_the_commonest_species_and_the_shortcut(data: Cl
 def test_accuracy_within_a_collection_stands_beside_the_others(
     tiny_species: Path, tiny_species_settings: list[str], tmp_path: Path
 ) -> None:
-    origins = ["data.origins={archive: [owl, wren], field: [dipper]}", f"loader.cache_dir={tmp_path}"]
+    origins = "data.origins={archive: [owl, wren], field: [dipper]}"
     words = [
         "+experiment=mobilenet_optimizers",
         *tiny_species_settings,
@@ -63,7 +63,7 @@ def test_accuracy_within_a_collection_stands_beside_the_others(
     ]
     data = build_data(config.compose(words))
     assert isinstance(data, ClassificationData)
-    wrong = compared(data, tested(data, right=False), "test", data)
+    wrong = compared(data, answers(data, right=False), "test", data)
     assert wrong.network["accuracy_within_field"] == 1  # there is but one species in it
     assert {"accuracy_within_archive", "accuracy_within_field"} < set(wrong.columns)
     assert "accuracy_within_archive" in wrong.references["loudness, bandwidth, length"]
@@ -79,4 +79,4 @@ def test_without_training_recordings_there_is_nothing_to_fit_on(
     data: ClassificationData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(data.splits, "train", [])
-    assert compared(data, tested(data, right=True), "test", data).references == {}
+    assert compared(data, answers(data, right=True), "test", data).references == {}

@@ -62,7 +62,7 @@ def make_tones() -> Callable[..., NDArray[np.float32]]:
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
     """A folder with two recordings of one name in two folders."""
-    for folder, hertz in (("dawn", 1000.0), ("dusk", 2500.0)):
+    for folder, hertz in (("dawn", 1500.0), ("dusk", 2500.0)):
         (tmp_path / "in" / folder).mkdir(parents=True)
         audio = tones((0.3, 0.5, hertz), (1.1, 1.2, hertz), duration_s=1.5)
         soundfile.write(tmp_path / "in" / folder / "a [1] é.wav", audio, RATE)

@@ -18,7 +18,7 @@ from birdlab.audio.spectrogram import Spectrogram
 from birdlab.build import build_task
 from birdlab.data.annotated_audio import AnnotatedAudio
 from birdlab.data.boxes import read_boxes
-from birdlab.data.cache import resize_image
+from birdlab.data.resizing import resize_image
 from birdlab.errors import BirdlabError
 from birdlab.predict import app
 from birdlab.prediction.denoise import Denoiser

@@ -106,7 +106,7 @@ def test_nothing_but_a_report_is_overwritten(grid: Path, tmp_path: Path) -> None
     with pytest.raises(BirdlabError, match="nothing is overwritten"):
         report([grid], tmp_path / "mine", None, None)
     assert (tmp_path / "mine" / "results.csv").read_text() == "mine"
-    with pytest.raises(BirdlabError, match=r"--score iuo: no run has it; there are iou, iou_pooled, dice"):
+    with pytest.raises(BirdlabError, match="--score iuo: no finished run has it; there are iou, iou_pooled"):
         report([grid], tmp_path / "other", None, "iuo")
     assert not (tmp_path / "other").exists()
 

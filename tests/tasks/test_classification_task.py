@@ -191,6 +191,6 @@ def test_a_schedule_that_knows_one_rate_only_is_refused() -> None:
         "interval": "epoch",
         "steps_argument": "total_steps",
     }
-    with pytest.raises(BirdlabError, match=r"encoder_rate_factor=0.1: this scheduler gives all layers"):
+    with pytest.raises(BirdlabError, match=r"encoder_rate_factor=0.1: this scheduler knows one rate only"):
         trained(task(encoder_rate_factor=0.1, scheduler=schedule), epochs=2)
     trained(task(scheduler=schedule), epochs=2)
