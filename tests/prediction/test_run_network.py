@@ -25,6 +25,7 @@ from birdlab.prediction.denoise import Denoiser
 from birdlab.prediction.network import threshold_for
 from birdlab.prediction.run_network import RunNetwork
 from birdlab.run import Run
+from birdlab.tasks.segmentation import foreground_logits
 
 RATE = 32_000
 
@@ -55,18 +56,21 @@ def noise(samples: int) -> np.ndarray:
 
 @pytest.mark.parametrize("sides", ["two", "one"])
 def test_a_window_is_predicted_as_in_training(tmp_path: Path, sides: str) -> None:
+    """As the cache and the task see it, but for rounding images to bytes, twice."""
     network = RunNetwork.open(made(tmp_path / "run", f"data.sides={sides}").directory)
     windows = np.stack([noise(96_000), noise(96_001)[1:]])
     probabilities = network.probabilities(windows)
     assert probabilities.shape == (2, 513, 1499)
     assert probabilities.dtype == np.float32
 
-    # What the cache would hold of these windows, through the task, and to native size as in evaluation.
     spectrogram = Spectrogram(sides=sides)  # type: ignore[arg-type]
-    images = [resize_image(spectrogram.image(torch.from_numpy(each)).numpy(), (32, 32)) for each in windows]
-    batch = {"image": torch.from_numpy(np.stack(images))}
-    logits = torch.logit(network.task.probabilities(batch).double())
-    native = F.interpolate(logits[:, None], size=(spectrogram.rows, 1499), mode="bilinear")[:, 0]
+    magnitude = spectrogram.magnitude(torch.from_numpy(windows)).clamp(max=1)
+    seen = F.interpolate(magnitude[:, None], size=(32, 32), mode="bilinear", antialias=True)
+    cached = [resize_image(spectrogram.image(torch.from_numpy(each)).numpy(), (32, 32)) for each in windows]
+    assert np.abs(255 * seen[:, 0].numpy() - np.stack(cached)).max() <= 1.5
+    with torch.inference_mode():
+        logits = foreground_logits(network.task(seen))[:, None].double()
+    native = F.interpolate(logits, size=(spectrogram.rows, 1499), mode="bilinear")[:, 0]
     if sides == "two":
         above, below = native[:, 511:].clone(), native[:, :511].flip(1)
         above[:, 1:-1] = (above[:, 1:-1] + below) / 2
@@ -76,10 +80,13 @@ def test_a_window_is_predicted_as_in_training(tmp_path: Path, sides: str) -> Non
 
 
 def test_a_picture_is_predicted_like_its_audio(run: Run) -> None:
+    """But for the picture's bytes."""
     network = RunNetwork.open(run.directory)
     audio = noise(96_000)
     image = Spectrogram().image(torch.from_numpy(audio)).numpy()
-    assert np.array_equal(network.image_probabilities(image[None]), network.probabilities(audio[None]))
+    of_picture, of_audio = network.image_probabilities(image[None]), network.probabilities(audio[None])
+    assert of_audio.std() > 1e-4
+    np.testing.assert_allclose(of_picture, of_audio, atol=1e-3)
 
 
 def test_what_travels_with_the_weights(run: Run, tmp_path: Path) -> None:
