@@ -1,6 +1,5 @@
-"""A network from a run directory, in torch: the only module of prediction that needs it."""
+"""A network that marks birds, from a run directory, in torch."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,17 +9,13 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
 from birdlab.audio.spectrogram import Spectrogram
-from birdlab.build import build_task
-from birdlab.data.resizing import resize_image
-from birdlab.errors import BirdlabError
 from birdlab.metrics import THRESHOLDS
+from birdlab.prediction.restoring import fingerprint, restored
 from birdlab.prediction.waveform import MaskOfWindows
-from birdlab.run import Run
 from birdlab.tasks import SegmentationTask
 
 _WHOLE_PICTURE_S = 5.0
@@ -61,33 +56,21 @@ class RunNetwork:
         Raises:
             BirdlabError: if the directory is no run, has no checkpoint, or its network doesn't mark pixels.
         """
-        run = Run.open(directory)
-        cfg = run.config(trust=trust)
-        content = run.checkpoint(run.best)
-        kind = str(OmegaConf.select(cfg, "task.module._target_")).rsplit(".", 1)[-1]
-        if kind != SegmentationTask.__name__:
-            raise BirdlabError(
-                f"{directory} was trained for another task ({kind}): marking birds needs a run of "
-                "task=segmentation."
-            )
-        task = build_task(cfg, pretrained=False)
-        assert isinstance(task, SegmentationTask)
-        task.load_weights(content["state_dict"], str(run.best))
+        task, cfg, content = restored(directory, SegmentationTask, trust=trust)
         if threads is not None:
             torch.set_num_threads(threads)
         data = cfg.data
         grid = Spectrogram(sample_rate=data.sample_rate, sides=data.sides)
         window_s = data.get("window_s") or _WHOLE_PICTURE_S
         rows, columns = data.image_size
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         curve = content.get("birdlab", {}).get("validation", {}).get("precision", [])
         return cls(
-            task=task.eval().to(device),
+            task=task,
             grid=grid,
             image_size=(rows, columns),
             window_columns=grid.columns(round(window_s * grid.sample_rate)),
             classes=dict(data.classes),
-            name=_fingerprint(task),
+            name=fingerprint(task),
             validation_precision=dict(zip(THRESHOLDS, curve, strict=True)) if curve else {},
         )
 
@@ -119,10 +102,3 @@ class RunNetwork:
         """From windows of audio to probabilities."""
         model = MaskOfWindows(self.task, self.grid, self.image_size, self.window_columns)
         return model.eval().to(self.task.device)
-
-
-def _fingerprint(task: SegmentationTask) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in task.state_dict().items():
-        digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -163,7 +163,8 @@ class SpeciesOfAudio(nn.Module):
         padded = F.pad(audio[start : start + heard], (self.n_fft // 2, self.n_fft // 2))
         mel = decibels(self.filters @ power(padded[None], self.basis, self.hop))[0]
         there = torch.sym_max(1, heard // self.hop)
-        return mel[:, torch.arange(total, device=audio.device) % there]
+        frame = torch.arange(total, device=audio.device)
+        return mel[:, frame - frame // there * there]
 
 
 def fourier(window: Tensor, n_fft: int, bins: Sequence[int]) -> Tensor:
