@@ -15,7 +15,7 @@ test: .venv/dev  ## the fast tests
 	$(BIN)/python -m pytest -m "not slow" -n 2
 
 test-slow: .venv/dev  ## whole trainings, and the real recordings where they are
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2
 
 lint: .venv/dev
 	$(BIN)/ruff check .

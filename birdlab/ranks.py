@@ -44,6 +44,9 @@ Ranked = Callable[[Path, ClusterEnvironment], Result]
 GRACE_S = 30.0
 """For ranks to end in order, W&B's upload included, before they are killed."""
 
+LAST_WORDS_S = 3.0
+"""For the other ranks to say what went wrong, once one has failed."""
+
 PREPARATION = timedelta(days=1)
 """How long ranks wait for the first one, which may have data to decode; if it dies they know at once."""
 
@@ -115,8 +118,9 @@ def launch(function: Ranked[Result], directory: Path, devices: Devices) -> Resul
             sender.close()  # so that the only end left closes with the process
             processes.append(process)
             waiting[receiver] = rank
-        while waiting and not errors:
-            for ready in wait(list(waiting)):
+        # After an error the others have a moment to say theirs, which may be the cause of it.
+        while waiting and (said := wait(list(waiting), timeout=LAST_WORDS_S if errors else None)):
+            for ready in said:
                 assert isinstance(ready, Connection)
                 rank = waiting.pop(ready)
                 try:

@@ -110,7 +110,8 @@ def main() -> None:
         if (environment := ranks.outside()) and ranks.meet(environment):
             ranks.follow(fit_rank)
             return
-    words = sys.argv[1:]
+    # Hydra takes all settings in one piece: -m may stand before or after them, not between.
+    words = sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     if any(word.startswith("sweep.resume=") for word in words):
         sys.argv.append("--multirun")
     options = dict(pairwise(word for given in words for word in _option(given)))

@@ -10,9 +10,6 @@ from birdlab.audio import io
 from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.mixing import loud_box
 from birdlab.data.mixtures import LEVELS, Call, Mixtures, MixtureSample, source_recording
-from birdlab.data.mixtures import _isolated as isolated
-from birdlab.data.mixtures import _repeated as repeated
-from birdlab.data.mixtures import _without_silence as without_silence
 from birdlab.data.source import SPLITS
 from birdlab.errors import BirdlabError
 
@@ -180,20 +177,6 @@ def test_facts_are_the_length_and_the_level_of_the_loudest_call_that_is_seen(mix
     assert mixtures.facts(one_call(snr_db=-60.0)) == {"duration_s": mixtures.window_s}
 
 
-def test_the_background_of_a_clip_is_removed(tmp_path):
-    # 30 dB below the tone and as broad as can be.
-    noise = white(0.6, seed=5) * 0.16
-    clip = noise.copy()
-    clip[RATE // 5 : 2 * RATE // 5] += tone(0.2)
-    io.write(tmp_path / "clip.wav", clip, RATE)
-    call = isolated(tmp_path / "clip.wav", RATE, 0.0, 1.0)
-    pause = slice(0, RATE // 5 - 300)
-    assert np.abs(call[pause]).max() < 0.05 * np.abs(noise[pause]).max()
-    middle = slice(RATE // 5 + 1000, 2 * RATE // 5 - 1000)
-    error = call[middle] - clip[middle]
-    assert np.square(error).mean() < np.square(noise[middle]).mean() * 1.5
-
-
 def test_a_long_call_is_cut_and_a_long_noise_read_in_part(mixtures, tmp_path):
     call, noise = tmp_path / "long_call.wav", tmp_path / "long_noise.wav"
     io.write(call, tone(2.0), RATE)
@@ -205,24 +188,6 @@ def test_a_long_call_is_cut_and_a_long_noise_read_in_part(mixtures, tmp_path):
         scene = mixtures.scene(sample)
         assert len(scene.background) == len(scene.clean) == RATE // 2
         assert scene.clean[2000:-2000].any()
-
-
-def test_digital_silence_is_cut_out():
-    sound = np.ones(1000, np.float32)
-    gap = np.zeros(500, np.float32)
-    padded = np.concatenate([gap, sound, gap, sound, gap[:99], sound, gap])
-    assert len(without_silence(padded, shortest=100)) == 3099
-    assert len(without_silence(gap, shortest=100)) == 0
-
-
-def test_repetitions_keep_the_power():
-    audio = white(0.5, seed=3)
-    longer = repeated(audio, 3 * RATE, crossfade=1600)
-    assert len(longer) >= 3 * RATE
-    np.testing.assert_array_equal(longer[: len(audio) - 1600], audio[:-1600])
-    power = [float(np.square(part).mean()) for part in np.array_split(longer, 40)]
-    assert max(power) / min(power) < 1.6
-    assert repeated(audio, 100, crossfade=1600) is audio
 
 
 @pytest.mark.parametrize(

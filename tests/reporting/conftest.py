@@ -111,7 +111,7 @@ def _write_pictures(folder: Path, quality: float, draw: np.random.Generator) -> 
         truth = np.abs(frequency - 30 - 12 * np.sin(time / 12 + number)) < 3
         noise = np.random.default_rng(number).normal(0, 15, truth.shape)
         image = np.clip(40 + 130 * truth + noise, 0, 255).astype(np.uint8)
-        wrong = draw.random(truth.shape) > quality + 0.4
+        wrong = draw.random(truth.shape) > quality + 0.3
         images.append(image)
         truths.append(truth.astype(np.uint8))
         probabilities.append(np.where(truth ^ wrong, 0.9, 0.1))

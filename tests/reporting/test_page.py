@@ -27,10 +27,13 @@ const texts = (id, column) =>
 const said = {};
 const button = (id, heading) =>
   [...document.querySelectorAll(`#${id} th button`)].find((one) => one.textContent === heading);
+const iou = button("all-runs", "IoU").closest("th").cellIndex;
 button("all-runs", "IoU").click();
 said.down = texts("all-runs", 0);
+said.falling = texts("all-runs", iou);
 button("all-runs", "IoU").click();
 said.up = texts("all-runs", 0);
+said.rising = texts("all-runs", iou);
 said.sorted = button("all-runs", "IoU").closest("th").getAttribute("aria-sort");
 const input = document.querySelector("#all-runs input");
 input.value = "SGD 0.01";
@@ -133,7 +136,9 @@ def test_tables_sort_and_filter_and_runs_are_set_side_by_side(page: Path, tmp_pa
     # 15 finished runs by their score, and 7 without one last, both ways.
     assert len(said["down"]) == 22
     assert said["down"][0].startswith(("000_adam_lr-0.01", "001_adam_lr-0.01", "002_adam_lr-0.01"))
-    assert said["down"][:15] == said["up"][:15][::-1]
+    scores = [float(score) for score in said["rising"][:15]]
+    assert scores == sorted(scores)
+    assert said["falling"][:15] == said["rising"][:15][::-1]  # runs of one score stay as they stood
     assert set(said["down"][15:]) == set(said["up"][15:])
     assert "running" in said["up"][15:]
     assert said["sorted"] == "ascending"
