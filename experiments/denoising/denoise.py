@@ -3,7 +3,7 @@
     python experiments/denoising/denoise.py RUN [--calls DIR --noise DIR] [--clips 300]
 
 SI-SDR (Le Roux et al. 2019) of what each method makes of a noisy clip against the birds alone, less that of
-the noisy clip itself, by the latter. Clips are synthetic scenes of the test split (on which no run is trained),
+the noisy clip itself, by the latter. Clips are synthetic scenes of the test split (on which no run trains)
 and, with --calls and --noise, mixtures of real calls and real backgrounds that share no recording with those
 from which the energy threshold is tuned; clips without birds have no SI-SDR and are left out. Each method but
 noisereduce's goes through birdlab's soft mask, so that they differ in the mask alone; "oracle mask" is the

@@ -2,8 +2,8 @@
 
     python experiments/detection/detect.py RUN BOXES [--noise FOLDER]
 
-BOXES is a folder with audio/ and labels/ as data=annotated_audio takes it. Events become boxes as people
-draw them (``--boxes``), by every method in the same way. An event and a box match if the intersection of their
+BOXES is a folder with audio/ and labels/ as data=annotated_audio takes it. Events become boxes as people draw
+them (``--boxes``), by every method in the same way. An event and a box match if the intersection of their
 times is at least ``OVERLAPS`` of the union and their bands overlap; each counts once, pairs of the largest
 overlap first. "time_frame_iou" compares the frames of 2 ms in which there is any event with those in any box,
 over all recordings together. No threshold is tuned on these recordings: ``*`` marks the network's own, of its
@@ -11,6 +11,7 @@ validation data, and the others show what lies around it.
 """
 
 import argparse
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -145,6 +146,7 @@ class Tally:
 
 
 def main() -> None:
+    warnings.simplefilter("ignore", FutureWarning)  # scikit-maad's, once a region
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
