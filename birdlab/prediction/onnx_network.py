@@ -1,10 +1,11 @@
 """Networks from the files that ``birdlab.export`` writes, in onnxruntime: torch isn't needed."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,6 @@ from birdlab.errors import BirdlabError
 from birdlab.prediction.naming import Namer
 from birdlab.prediction.network import Network
 
-N = TypeVar("N")
 SCHEMA = 1
 Kind = Literal["mask", "species"]
 Facts = Mapping[str, Any]
@@ -54,8 +54,8 @@ class OnnxNetwork:
         Raises:
             BirdlabError: if it isn't one of birdlab's, or doesn't mark birds.
         """
-
-        def made(facts: Facts, run: Function) -> Self:
+        facts, run = _opened(path, "mask", threads)
+        with _intact(path):
             return cls(
                 name=str(facts["name"]),
                 grid=Grid(sample_rate=int(facts["sample_rate"]), **facts["grid"]),
@@ -65,8 +65,6 @@ class OnnxNetwork:
                 validation_precision={float(t): float(p) for t, p in facts["precision_curve"].items()},
                 _run=run,
             )
-
-        return _opened(path, "mask", threads, made)
 
     def probabilities(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Network`."""
@@ -102,8 +100,8 @@ class OnnxNamer:
         Raises:
             BirdlabError: if it isn't one of birdlab's, or doesn't name species.
         """
-
-        def made(facts: Facts, run: Function) -> Self:
+        facts, run = _opened(path, "species", threads)
+        with _intact(path):
             return cls(
                 name=str(facts["name"]),
                 sample_rate=int(facts["sample_rate"]),
@@ -111,8 +109,6 @@ class OnnxNamer:
                 species=tuple(map(str, facts["species"])),
                 _run=run,
             )
-
-        return _opened(path, "species", threads, made)
 
     def scores(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Namer`."""
@@ -161,23 +157,35 @@ def run_file(path: Path) -> Function:
     return _function(_session(path, threads=None))
 
 
-def _opened(path: Path, kind: Kind, threads: int | None, made: Callable[[Facts, Function], N]) -> N:
+def _opened(path: Path, kind: Kind, threads: int | None) -> tuple[Facts, Function]:
+    """What a file says of itself, and its network.
+
+    Raises:
+        BirdlabError: if it isn't one of birdlab's, or of another task.
+    """
     session = _session(path, threads)
     found = session.get_modelmeta().custom_metadata_map
     if "schema" not in found or "task" not in found:
         raise BirdlabError(f"{path} wasn't written by birdlab.export: it doesn't say what it is.")
-    try:
+    with _intact(path):
         facts = {key: json.loads(value) for key, value in found.items()}
-        if facts["schema"] != SCHEMA:
-            raise BirdlabError(
-                f"{path} was written by another version of birdlab ({facts.get('birdlab')}): export it again."
-            )
-        if facts["task"] != kind:
-            raise BirdlabError(f"{path} was trained for another task ({facts['task']}): {_MEANT[kind]}.")
-        return made(facts, _function(session))
+    if facts["schema"] != SCHEMA:
+        raise BirdlabError(
+            f"{path} was written by another version of birdlab ({facts.get('birdlab')}): export it again."
+        )
+    if facts["task"] != kind:
+        raise BirdlabError(f"{path} was trained for another task ({facts['task']}): {_MEANT[kind]}.")
+    return facts, _function(session)
+
+
+@contextmanager
+def _intact(path: Path) -> Iterator[None]:
+    """Around reading metadata."""
+    try:
+        yield
+    except BirdlabError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, BirdlabError):
-            raise
         raise BirdlabError(f"{path}: its metadata are damaged ({error!r}). Export it again.") from error
 
 

@@ -84,7 +84,7 @@ class RunNetwork:
         """See `Network`."""
         audio = torch.from_numpy(windows).to(self.task.device)
         # One at a time: all steps of one window stay within the processor's cache.
-        return self._of(torch.cat([self.model.images(window) for window in audio.split(1)]))
+        return self._of(torch.cat([self.model.images(window) for window in torch.split(audio, 1)]))
 
     @torch.inference_mode()
     def image_probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -115,7 +115,8 @@ class MaskOfAudio(nn.Module):
         there = flat[before * columns + (column - first[before]).clamp(max=columns - 1)]
         faded = self.rising[since.clamp(max=overlap - 1)]
         weight = torch.where((window == 0) | (since >= overlap), 1.0, faded)[:, None]
-        return (there + (here - there) * weight).T
+        probabilities: Tensor = (there + (here - there) * weight).T
+        return probabilities
 
 
 class SpeciesOfAudio(nn.Module):
@@ -162,7 +163,7 @@ class SpeciesOfAudio(nn.Module):
         start = (audio.shape[0] - heard) // 2
         padded = F.pad(audio[start : start + heard], (self.n_fft // 2, self.n_fft // 2))
         mel = decibels(self.filters @ power(padded[None], self.basis, self.hop))[0]
-        there = torch.sym_max(1, heard // self.hop)
+        there: int = torch.sym_max(1, heard // self.hop)  # type: ignore[assignment]
         frame = torch.arange(total, device=audio.device)
         return mel[:, frame - frame // there * there]
 

@@ -54,7 +54,7 @@ def maad(file: Path, output: Path) -> None:
     import numpy as np
     from maad import rois, sound
 
-    audio, rate = sound.load(str(file))
+    audio, rate = soundfile.read(file)
     power, times, frequencies, _ = sound.spectrogram(audio, rate, nperseg=512, noverlap=256)
     decibels = 10 * np.log10(np.maximum(sound.median_equalizer(power), 1e-12))
     _, found = rois.select_rois(

@@ -14,7 +14,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -34,6 +33,17 @@ PEERS = {
     "noisereduce-nonstationary": "noisereduce, non-stationary: denoised",
     "maad": "scikit-maad: regions of interest",
 }
+LAUNCHER = """
+import os, subprocess, sys, time
+begin = time.perf_counter()
+os.sched_setaffinity(0, map(int, sys.argv[1].split(",")))
+process = subprocess.Popen(sys.argv[2:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(time.perf_counter() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+sys.exit(status != 0)
+"""
+"""A process begins with the peak memory of the one that starts it, so that this one must be small."""
+
 EVERYTHING = ("--mask", "--overlay", "--denoised", "--page", "--table", "raven", "--table", "csv")
 
 
@@ -61,19 +71,13 @@ def written(path: Path, recording: Path | None, seconds: float) -> Path:
 
 def measured(words: Sequence[str], cores: Sequence[int]) -> tuple[float, float, float] | None:
     """Wall seconds, CPU seconds and peak memory (GB) of a command on some cores; None if it failed."""
-    begin = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *words],
-        stdout=subprocess.DEVNULL,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores),
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - begin
-    if status:
+    light = [sys.executable, "-S", "-c", LAUNCHER, ",".join(map(str, cores)), sys.executable, *words]
+    launched = subprocess.run(light, stdout=subprocess.PIPE, text=True)
+    if launched.returncode:
         print(f"{' '.join(words)} failed", file=sys.stderr)
         return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit / 1e9
+    wall, cpu, memory = map(float, launched.stdout.split())
+    return wall, cpu, memory * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 def main() -> None:

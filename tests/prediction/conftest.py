@@ -1,10 +1,8 @@
 """A network that needs no training, and the sounds it finds."""
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -69,14 +67,3 @@ def recordings(tmp_path: Path) -> Path:
         audio = tones((0.3, 0.5, hertz), (1.1, 1.2, hertz), duration_s=1.5)
         soundfile.write(tmp_path / "in" / folder / "a [1] é.wav", audio, RATE)
     return tmp_path / "in"
-
-
-@pytest.fixture(scope="session")
-def runs() -> ModuleType:
-    """The module runs.py beside this file, which makes run directories."""
-    spec = importlib.util.spec_from_file_location("runs", Path(__file__).with_name("runs.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
