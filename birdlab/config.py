@@ -13,6 +13,7 @@ from filelock import FileLock
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -281,6 +282,11 @@ def job_name(number: int, overrides: Sequence[str]) -> str:
         re.sub(r"[^A-Za-z0-9._-]+", "-", word).strip("-") for word in (f"{number:03d}", *words, seed)
     )
     return "_".join([start, *rest])[: 119 - len(end)] + f"_{end}"
+
+
+def quoted(text: str) -> str:
+    """A value as Hydra's grammar takes it, quoted where it must be."""
+    return text if re.fullmatch(r"[A-Za-z0-9_./-]+", text) else QuotedString(text, Quote.double).with_quotes()
 
 
 def _files(folder: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from rich.console import Console
 from birdlab.config import groups
 from birdlab.errors import BirdlabError, command
 from birdlab.loggers import logged_in
+from birdlab.reporting.comparison import LOWER_IS_BETTER
 from birdlab.reporting.conditions import factors, overridden
 from birdlab.reporting.read import RunRecord, flat
 from birdlab.reporting.tables import HEADINGS
@@ -148,7 +149,7 @@ def workspace(logged: LoggedRuns, entity: str, project: str, group: str) -> Any:
         runset_settings=ws.RunsetSettings(
             filters=ws.And(ws.Metric("Group") == group),
             groupby=[ws.Config(key) for key in logged.keys],
-            order=[ws.Ordering(ws.Summary(score), ascending=False)],
+            order=[ws.Ordering(ws.Summary(score), ascending=_least_is_best(score))],
             pinned_columns=logged.columns,
         ),
     )
@@ -169,7 +170,7 @@ def report(logged: LoggedRuns, entity: str, project: str, group: str) -> Any:
             name=group,
             filters=expr.And(expr.Metric("Group") == group),
             groupby=[f"config.{key}" for key in logged.keys],
-            order=[wr.OrderBy(wr.SummaryMetric(logged.score), ascending=False)],
+            order=[wr.OrderBy(wr.SummaryMetric(logged.score), ascending=_least_is_best(logged.score))],
             pinned_columns=logged.columns,
         )
         blocks += [wr.H2(heading), wr.PanelGrid(runsets=[runs], panels=panels)]
@@ -244,6 +245,10 @@ def _logged_key(factor: str, differing: Sequence[str]) -> str | None:
         return factor
     below = [key for key in differing if key.startswith(f"{factor}.")]
     return next((key for key in below if key.endswith("._target_")), below[0] if below else None)
+
+
+def _least_is_best(score: str | None) -> bool:
+    return (score or "").rpartition("/")[2] in LOWER_IS_BETTER
 
 
 def _type(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import resource
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def fit(
         strategy: Lightning's, for ranks.
         callbacks: beside the config's.
     """
+    _forget_peak_memory()
     resumed = str(run.last) if run.last.is_file() else None
     task = build_task(cfg, pretrained=not resumed)
     trainer = build_trainer(cfg, run, callbacks, strategy=strategy)
@@ -78,6 +80,16 @@ def fit_rank(directory: Path, environment: ClusterEnvironment) -> Fitted:
     run = Run.open(directory)
     cfg = run.config(trust=True)  # written by the process that has started this one
     return fit(cfg, run, build_data(cfg), DDPStrategy(cluster_environment=environment))
+
+
+def _forget_peak_memory() -> None:
+    """Of what the process did before, another run of a sweep for instance."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    elif sys.platform.startswith("linux"):
+        with suppress(OSError):  # see proc(5); not every container allows it
+            Path("/proc/self/clear_refs").write_text("5")
 
 
 def _peak_memory_gb() -> float:

@@ -26,6 +26,7 @@ def prepare(cfg: DictConfig, run: Run, devices: Devices) -> SourceData:
     config.check_monitor(cfg, task.logged)
     data.prepare_data()
     data.setup("fit")
+    probed = [key for key in ("trainer.precision", "memory_format") if OmegaConf.select(cfg, key) == "auto"]
     settle_speed(cfg, task, data, devices.first)
     settle_paths(cfg, data)
     run.write_config(cfg)
@@ -36,6 +37,8 @@ def prepare(cfg: DictConfig, run: Run, devices: Devices) -> SourceData:
         precision=cfg.trainer.precision,
         memory_format=cfg.memory_format,
         compile=cfg.compile,
+        # What was found and not asked for sets no runs apart; a resumed run was asked before.
+        probed=run.read_json("provenance.json").get("probed", probed),
         parameters=sum(weight.numel() for weight in task.net.parameters()),
     )
     return data

@@ -33,6 +33,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
+from birdlab.config import quoted
 from birdlab.devices import Devices
 from birdlab.errors import BirdlabError
 from birdlab.parallel import follow_parent
@@ -60,7 +61,12 @@ def outside() -> ClusterEnvironment | None:
     environment: ClusterEnvironment
     if TorchElasticEnvironment.detect():
         environment = TorchElasticEnvironment()
-    elif int(os.environ.get("SLURM_NTASKS", 1)) > 1 and SLURMEnvironment.detect():
+    # A batch script has Slurm's variables as well; only what srun has started is a step of its job.
+    elif (
+        int(os.environ.get("SLURM_NTASKS", 1)) > 1
+        and "SLURM_STEP_ID" in os.environ
+        and SLURMEnvironment.detect()
+    ):
         try:
             environment = SLURMEnvironment()
         except RuntimeError as error:
@@ -243,5 +249,5 @@ def _died(rank: int, world: int, status: int | None, directory: Path) -> Birdlab
     how = signal.Signals(-status).name if status and status < 0 else f"status {status}"
     return BirdlabError(
         f"Process {rank} of {world} died ({how}), perhaps for want of memory. The last finished epoch is "
-        f"kept: go on with resume={directory}."
+        f"kept: go on with resume={quoted(str(directory))}."
     )

@@ -23,13 +23,12 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from birdlab import __version__
-from birdlab.config import check_trusted
+from birdlab.config import check_trusted, quoted
 from birdlab.errors import BirdlabError
 from birdlab.files import write_json, write_text
 
 METRICS_SCHEMA = 1
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_BEFORE_IT_BEGINS = {"provenance.json", ".lock"}
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,10 @@ class Run:
         Raises:
             BirdlabError: if something is there already; nothing is ever overwritten.
         """
-        # A run that failed before it began leaves nothing but the note that says so.
-        if directory.is_dir() and any(path.name not in _BEFORE_IT_BEGINS for path in directory.iterdir()):
+        if not nothing_began(directory):
             raise BirdlabError(
-                f"{directory} is occupied. Go on with that run by resume={directory}, or choose another "
-                "folder by hydra.run.dir=FOLDER."
+                f"{directory} is occupied. Go on with that run by resume={quoted(str(directory))}, or choose "
+                "another folder by hydra.run.dir=FOLDER."
             )
         directory.mkdir(parents=True, exist_ok=True)
         return cls(directory.resolve())
@@ -184,9 +182,13 @@ class Run:
     @contextmanager
     def recorded(self, **facts: Any) -> Iterator[None]:
         """Keep ``provenance.json`` true: running, then finished, interrupted or failed."""
-        before = self.read_json("provenance.json").get("wall_s", 0.0)
+        earlier = self.read_json("provenance.json")
+        before = earlier.get("wall_s", 0.0)
+        if earlier.get("status") == "running" and self.last.is_file():
+            # It was killed: what is known to have been trained is what its last checkpoint holds.
+            before += max(0.0, self.last.stat().st_mtime - earlier.get("began", time.time()))
         started = time.monotonic()
-        self.note(status="running", error=None, **environment(), **facts)
+        self.note(status="running", error=None, began=time.time(), wall_s=before, **environment(), **facts)
         status, error = "failed", None
         try:
             yield
@@ -199,7 +201,7 @@ class Run:
             if isinstance(exception, OSError) and exception.errno in DISK_FULL:
                 raise BirdlabError(
                     f"{exception.filename or self.directory}: {exception.strerror}. What is finished is "
-                    f"kept: make room and go on with resume={self.directory}."
+                    f"kept: make room and go on with resume={quoted(str(self.directory))}."
                 ) from exception
             raise
         finally:
@@ -209,13 +211,19 @@ class Run:
                 self.note(status=status, error=error, wall_s=wall_s)
 
 
+def nothing_began(directory: Path) -> bool:
+    """Whether a folder is absent, empty, or holds no more than the note of a run that never began."""
+    notes = ("provenance.json", ".provenance.", ".lock")
+    return all(path.name.startswith(notes) for path in directory.glob("*"))
+
+
 @contextmanager
 def gone_if_refused(directory: Path) -> Iterator[None]:
     """Around the making of a run: after a mistake that let nothing begin, its directory is removed."""
     try:
         yield
     except BirdlabError:
-        if {path.name for path in directory.glob("*")} <= _BEFORE_IT_BEGINS:
+        if nothing_began(directory):
             shutil.rmtree(directory, ignore_errors=True)
         raise
 

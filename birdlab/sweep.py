@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from birdlab import config
@@ -63,7 +63,7 @@ class Sweep:
             what = "it has no sweep.json" if directory.is_dir() else "there is no such folder"
             hint = ""
             if (directory / "config.yaml").is_file():
-                hint = f" It is a single run: go on with it by resume={directory}."
+                hint = f" It is a single run: go on with it by resume={config.quoted(str(directory))}."
             raise BirdlabError(f"sweep.resume={directory}: this is no sweep, {what}.{hint}")
         try:
             listed = json.loads(sweep.file.read_text(encoding="utf-8"))["jobs"]
@@ -73,10 +73,8 @@ class Sweep:
         for job in jobs:
             if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", job.name):
                 raise BirdlabError(f"{sweep.file}: {job.name!r} is no name of a run's directory.")
-            if any(re.match(r"[+~]*(hydra|-)", word) for word in job.overrides):
-                raise BirdlabError(
-                    f"{sweep.file}: the job {job.name} changes how Hydra works, which no job does."
-                )
+            for word in job.overrides:
+                _check_foreign(word, sweep.file, job.name)
         return cls(sweep.directory, jobs)
 
     @contextmanager
@@ -86,10 +84,14 @@ class Sweep:
         Raises:
             BirdlabError: if there is something in the directory already.
         """
-        if self.directory.exists() and any(path.name != ".lock" for path in self.directory.iterdir()):
+        begun_in_vain = (".lock", ".sweep.")
+        if self.directory.exists() and any(
+            not path.name.startswith(begun_in_vain) for path in self.directory.iterdir()
+        ):
             way_out = "choose another folder by hydra.sweep.dir=FOLDER."
             if self.file.is_file():
-                way_out = f"Finish the sweep in it by sweep.resume={self.directory}, or {way_out}"
+                there = config.quoted(str(self.directory))
+                way_out = f"Finish the sweep in it by sweep.resume={there}, or {way_out}"
             raise BirdlabError(f"{self.directory} is occupied. {way_out[0].upper()}{way_out[1:]}")
         self.directory.mkdir(parents=True, exist_ok=True)
         with self.held():
@@ -145,7 +147,7 @@ class Sweep:
             lines = "".join(f"\n  {job.name}: {self.reason(job)}" for job in pending)
             raise BirdlabError(
                 f"{len(pending)} of the sweep's {len(self.jobs)} runs did not finish:{lines}\n"
-                f"Once mended, the others stay as they are: sweep.resume={self.directory}"
+                f"Once mended, the others stay as they are: sweep.resume={config.quoted(str(self.directory))}"
             )
 
 
@@ -153,7 +155,7 @@ def going_on(run: Run, *, trust: bool) -> list[str]:
     """The words that go on with a run, empty if it has not begun."""
     if not run.config_file.is_file():
         return []
-    return [f"resume={quoted(str(run.directory))}", *(["trust=true"] if trust else [])]
+    return [f"resume={config.quoted(str(run.directory))}", *(["trust=true"] if trust else [])]
 
 
 def plan(
@@ -214,9 +216,18 @@ def parsed(words: Sequence[str], loader: ConfigLoader | None = None) -> list[Ove
     return overrides
 
 
-def quoted(text: str) -> str:
-    """A value as Hydra's grammar takes it, quoted where it must be."""
-    return text if re.fullmatch(r"[A-Za-z0-9_./-]+", text) else QuotedString(text, Quote.double).with_quotes()
+def _check_foreign(word: str, file: Path, name: str) -> None:
+    """A word of a sweep from elsewhere sets values and chooses configs that are there, and no more."""
+    refusal = BirdlabError(f"{file}: the job {name} has {word!r}, which changes more than its own settings.")
+    if re.match(r"[+~]*(hydra|-)", word):
+        raise refusal
+    (override,) = parsed([word])
+    key = override.key_or_group
+    if override.package is not None or key.split(".")[0] in ("hydra", "sweep", "resume", "trust"):
+        raise refusal
+    # A choice that is a path could be any file.
+    if key in config.groups() and not re.fullmatch(r"\w+", str(override.value())):
+        raise refusal
 
 
 def _with(job: list[str], together: Mapping[str, Sequence[str]]) -> list[str]:

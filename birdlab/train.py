@@ -40,9 +40,9 @@ def train(cfg: DictConfig, run: Run, callbacks: Sequence[Callback] = ()) -> Eval
     Raises:
         BirdlabError: for the user's mistakes, before training where they can be known.
     """
-    devices = settle(cfg)
-    ranks.check(devices)
     with run.recorded(seed=cfg.seed, scale=OmegaConf.to_container(cfg.scale, resolve=True)):
+        devices = settle(cfg)
+        ranks.check(devices)
         data = prepare(cfg, run, devices)
         if ranks.outside():
             fitted = ranks.lead(fit_rank, run.directory, devices)

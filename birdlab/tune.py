@@ -5,10 +5,12 @@ Takes the words of ``birdlab.train``, with a range for each setting to be search
 proposes, judged by the monitored score on validation data; each trial leaves an ordinary run directory.
 """
 
+import gc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from lightning import Callback, LightningModule, Trainer
@@ -33,6 +35,10 @@ try:
     from optuna.trial import FrozenTrial, TrialState
 except ImportError:
     raise SystemExit("birdlab: birdlab.tune needs Optuna: pip install 'birdlab[tune]'") from None
+
+
+MOST_ATTEMPTS = 3
+"""At a trial that kills the process, as one that takes all memory does."""
 
 
 class Pruning(Callback):
@@ -106,13 +112,14 @@ def open_study(
         BirdlabError: if a study of this name searches something else.
     """
     storage.parent.mkdir(parents=True, exist_ok=True)
+    epochs = max(0, cfg.trainer.max_epochs or 0)  # null and -1 are no limit
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         study_name=name,
         storage=f"sqlite:///{storage}",
         direction="maximize" if cfg.monitor.mode == "max" else "minimize",
         load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=cfg.trainer.max_epochs // 5),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=epochs // 5),
     )
     # A sampler draws from its seed on: with that of the first trials it would propose them again.
     study.sampler = optuna.samplers.TPESampler(seed=cfg.seed + len(study.trials))
@@ -151,9 +158,17 @@ def tune(
         )
         if cut_short is not None:
             study.tell(cut_short.number, state=TrialState.FAIL)
+            attempt = cut_short.user_attrs.get("attempt", 1) + 1
+            if attempt > MOST_ATTEMPTS:
+                console.print(f"trial {cut_short.number}: killed {MOST_ATTEMPTS} times, so it is given up")
+                continue
             study.enqueue_trial(
                 cut_short.params,
-                user_attrs={"run": cut_short.user_attrs["run"], "began_as": cut_short.number},
+                user_attrs={
+                    "run": cut_short.user_attrs["run"],
+                    "began_as": cut_short.number,
+                    "attempt": attempt,
+                },
             )
         trial = study.ask(dict(space))
         words = [f"{key}={value}" for key, value in trial.params.items()]
@@ -172,8 +187,8 @@ def run_trial(study: optuna.Study, trial: optuna.Trial, words: Sequence[str], di
     begun = (directory / "config.yaml").is_file()
     run = Run.open(directory) if begun else Run.new(directory)
     try:
-        cfg = run.config() if begun else config.compose(words)
-        with run.held():
+        with run.held():  # from now on no other process takes the trial for one that was cut short
+            cfg = run.config() if begun else config.compose(words)
             train(cfg, run, [Pruning(trial, cfg.monitor.metric)])
     except optuna.TrialPruned as reason:
         run.note(status="pruned", error=None)
@@ -182,6 +197,20 @@ def run_trial(study: optuna.Study, trial: optuna.Trial, words: Sequence[str], di
     except BirdlabError as error:
         study.tell(trial, state=TrialState.FAIL)
         return f"failed. {error}"
+    except Exception as error:
+        # Out of memory, for instance: of this trial's settings, not of the study.
+        study.tell(trial, state=TrialState.FAIL)
+        said = f"failed. {type(error).__name__}: {error}"
+    else:
+        return _judged(study, trial, cfg)
+    # Outside of the handler: a traceback would hold on to the network and its batches.
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return said
+
+
+def _judged(study: optuna.Study, trial: optuna.Trial, cfg: DictConfig) -> str:
     best = max if cfg.monitor.mode == "max" else min
     scores = study.trials[trial.number].intermediate_values
     study.tell(trial, best(scores.values()))

@@ -121,6 +121,7 @@ def test_processes_that_slurm_starts_share_one_run(trained: Path, words: tuple[s
         "SLURM_NTASKS": "2",
         "SLURM_NTASKS_PER_NODE": "2",
         "SLURM_NODEID": "0",
+        "SLURM_STEP_ID": "0",
         "SLURM_JOB_NAME": "birds",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": port,

@@ -11,7 +11,13 @@ from birdlab.devices import Devices
 from birdlab.errors import BirdlabError
 
 TWO = Devices("cpu", (0, 1))
-SLURM = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_PROCID": "1", "SLURM_JOB_NAME": "birds"}
+SLURM = {
+    "SLURM_NTASKS": "2",
+    "SLURM_NTASKS_PER_NODE": "2",
+    "SLURM_PROCID": "1",
+    "SLURM_STEP_ID": "0",
+    "SLURM_JOB_NAME": "birds",
+}
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "birds", "WORLD_SIZE": "2", "RANK": "1"}
 
 
@@ -53,6 +59,7 @@ def test_one_task_of_slurm_starts_its_ranks_itself(monkeypatch: pytest.MonkeyPat
 
 def test_slurm_must_say_how_many_processes_a_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
     with pytest.raises(BirdlabError, match=r"Slurm: .*--ntasks-per-node"):
         ranks.outside()
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from birdlab.run import Run
 def test_a_new_run_takes_an_empty_folder_or_one_where_nothing_began(tmp_path: Path) -> None:
     Run.new(tmp_path / "a")
     Run.new(tmp_path / "a").note(status="failed")
+    (tmp_path / "a" / ".provenance.x1y2.json").touch()  # killed while writing
     Run.new(tmp_path / "a")
     (tmp_path / "a" / "mine.txt").write_text("mine")
     with pytest.raises(BirdlabError, match=r"is occupied.*resume="):
@@ -55,6 +57,17 @@ def test_provenance_says_how_it_ended(tmp_path: Path, raised: type | Exception |
     assert provenance["seed"] == 3
     assert (provenance["error"] or "").endswith("why" if status == "failed" else "")
     assert {"torch", "lightning", "numpy"} <= provenance["versions"].keys()
+
+
+def test_time_before_a_kill_counts(tmp_path: Path) -> None:
+    run = Run.new(tmp_path / "run")
+    run.note(status="running", began=1_000.0, wall_s=7.0)
+    run.checkpoints.mkdir()
+    run.last.touch()
+    os.utime(run.last, (1_060.0, 1_060.0))
+    with run.recorded():
+        pass
+    assert 67 <= run.read_json("provenance.json")["wall_s"] < 68
 
 
 def test_a_full_disk_is_a_mistake_that_can_be_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

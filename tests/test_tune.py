@@ -113,6 +113,29 @@ def test_a_pruned_trial_is_recorded_as_such(tmp_path: Path, tiny_study: tuple[st
     assert not (run.directory / "metrics.json").exists()
 
 
+def test_out_of_memory_is_of_the_trial_and_not_of_the_study(
+    tmp_path: Path, tiny_study: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*_: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(tune, "train", train)
+    study = study_in(tmp_path, tiny_study, RATE)
+    run_trials(study, tmp_path, tiny_study, RATE, trials=2)
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 2
+
+
+def test_a_trial_that_kills_its_process_is_given_up(tmp_path: Path, tiny_study: tuple[str, ...]) -> None:
+    study = study_in(tmp_path, tiny_study, RATE)
+    fixed, space = tune.search_space([*tiny_study, RATE])
+    killed = study.ask(dict(space))
+    killed.set_user_attr("run", "000")
+    killed.set_user_attr("attempt", tune.MOST_ATTEMPTS)
+    (tmp_path / "000").mkdir()
+    tune.tune(study, fixed, space, 1, tmp_path, Console(quiet=True))
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL]
+
+
 @pytest.mark.slow
 def test_a_setting_that_fails_ends_nothing(tmp_path: Path, tiny_study: tuple[str, ...]) -> None:
     words, rates = (*tiny_study, "trainer.max_epochs=1"), "optimizer.lr=-1,0.01"

@@ -105,6 +105,8 @@ class WandB(WandbLogger):
         self._step = max(self._step + 1, step or 0)
         row = dict(metrics) if step is None else {**metrics, "trainer/global_step": step}
         with self._forgiven():
+            # A server has the steps of a run that is gone on with, and takes no earlier ones.
+            self._step = max(self._step, self.experiment.step)
             self.experiment.log(row, step=self._step, commit=True)
 
     @rank_zero_only

@@ -95,8 +95,9 @@ def rank(conditions: Sequence[Condition], score: str) -> Ranking | None:
         return None
     best, *others = scored
     comparisons = [_compared(best, other, score) for other in others]
+    # On the samples that both have, the best may be the worse one; then nothing speaks for it.
+    raw = [1.0 if one is None or sign * one.difference <= 0 else one.p for one in comparisons]
     # What can't be tested is no test, and a test not made needs no correction.
-    raw = [1.0 if one is None else one.p for one in comparisons]
     tested = [index for index, p in enumerate(raw) if not np.isnan(p) and comparisons[index] is not None]
     corrected = dict(zip(tested, holm([raw[index] for index in tested]), strict=True))
     return Ranking(

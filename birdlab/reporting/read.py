@@ -16,7 +16,7 @@ from birdlab.errors import BirdlabError
 from birdlab.loggers import read_history
 from birdlab.run import Run
 
-Status = Literal["finished", "failed", "interrupted", "running", "damaged"]
+Status = Literal["finished", "failed", "interrupted", "pruned", "running", "damaged"]
 Content = TypeVar("Content")
 
 MARKER = "birdlab_report.json"
@@ -224,6 +224,8 @@ def _status(
         return ("finished", "") if whole else ("damaged", "it says it finished, but there are no test scores")
     if status == "failed":
         return "failed", str(provenance.get("error") or "it doesn't say why")
+    if status == "pruned":
+        return "pruned", f"given up by the search; {trained}"
     if status == "interrupted":
         return "interrupted", f"stopped by its user or the system; {trained}"
     if status == "running":

@@ -102,7 +102,10 @@ class Task(LightningModule):
         """What the network sees of a batch: float [B, C, F, T]."""
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        seed = hash((self.seed, self.global_rank, self.global_step)) & 0x7FFF_FFFF_FFFF_FFFF
+        # With accumulated gradients several batches belong to one step of the optimizer.
+        parts = self.trainer.accumulate_grad_batches
+        part = self.global_step * parts + batch_idx % parts
+        seed = hash((self.seed, self.global_rank, part)) & 0x7FFF_FFFF_FFFF_FFFF
         # Not torch.manual_seed, which looks at every backend there might be and takes .3 ms a step.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":

@@ -21,11 +21,12 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from rich.console import Console
 
+from birdlab.config import quoted
 from birdlab.errors import BirdlabError
 from birdlab.parallel import cpu_count
 from birdlab.process import ATTACHED
 from birdlab.run import Run
-from birdlab.sweep import going_on, quoted
+from birdlab.sweep import going_on
 
 _OF_THE_SWEEP = (
     "hydra/launcher",
@@ -167,6 +168,8 @@ class JoblibLauncher(ProcessLauncher):
             places.put(place)
 
         cores = usable_cores()
+        # Shared out now: a thread that is pinned sees no more than its own cores.
+        shares = [share(place, n_jobs, gpus) for place in range(n_jobs)]
 
         def job(number: int, command: Command) -> tuple[int, int]:
             place = places.get()
@@ -174,7 +177,7 @@ class JoblibLauncher(ProcessLauncher):
                 if cores:
                     # Of this thread only, and of what it starts.
                     os.sched_setaffinity(0, cores_of(place, n_jobs, cores))
-                return number, command(**share(place, n_jobs, gpus))
+                return number, command(**shares[place])
             finally:
                 places.put(place)
 

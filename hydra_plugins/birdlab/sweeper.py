@@ -15,10 +15,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, HydraException
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 from birdlab import config as configs
 from birdlab.errors import BirdlabError, command
-from birdlab.sweep import Job, Sweep, plan, quoted
+from birdlab.sweep import Job, Sweep, plan
 
 
 class GridSweeper(BasicSweeper):
@@ -90,15 +91,18 @@ class GridSweeper(BasicSweeper):
             if jobs:
                 self.launcher.launch(jobs, initial_job_idx=0)
         except (KeyboardInterrupt, SystemExit):
-            print(
-                f"\nThe sweep was interrupted. Go on with: sweep.resume={planned.directory}", file=sys.stderr
-            )
+            there = configs.quoted(str(planned.directory))
+            print(f"\nThe sweep was interrupted. Go on with: sweep.resume={there}", file=sys.stderr)
             sys.exit(130)
 
     def _check(self, job: Job, *, trusted: bool) -> None:
         """Compose a job and look for mistakes, before any job runs."""
         assert self.hydra_context is not None
         assert self.config is not None
+        if not trusted and any("${" in word for word in job.overrides):
+            raise BirdlabError(
+                f"{job.name}: it looks something up on your machine; add trust=true if you trust it."
+            )
         try:
             cfg = self.hydra_context.config_loader.load_sweep_config(self.config, list(job.overrides))
         except HydraException as error:
@@ -106,14 +110,10 @@ class GridSweeper(BasicSweeper):
         with read_write(cfg), open_dict(cfg):
             del cfg["hydra"]
         try:
-            configs.check(cfg)
-            if not trusted:
-                if any("${" in word for word in job.overrides):
-                    raise BirdlabError(
-                        "it looks something up on your machine; add trust=true if you trust it."
-                    )
+            if not trusted:  # before anything that it names is imported
                 configs.check_trusted(DictConfig(OmegaConf.to_container(cfg, resolve=True)))
-        except BirdlabError as error:
+            configs.check(cfg)
+        except (BirdlabError, OmegaConfBaseException) as error:
             raise BirdlabError(f"{job.name}: {error}") from error
 
     def _settle(self, directory: Path) -> None:
@@ -121,7 +121,7 @@ class GridSweeper(BasicSweeper):
         assert self.config is not None
         with read_write(self.config), open_dict(self.config):
             self.config.hydra.sweep.dir = str(directory)
-            self.config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(directory))}")
+            self.config.hydra.overrides.hydra.append(f"hydra.sweep.dir={configs.quoted(str(directory))}")
 
     def _sources(self, provider: str) -> list[Any]:
         assert self.config is not None

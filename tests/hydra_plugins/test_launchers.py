@@ -1,5 +1,7 @@
 """Who gets which GPU and how many threads, and what a launcher hands on to its runs."""
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,21 @@ def test_places_take_turns_on_the_gpus_and_share_the_cores(monkeypatch: pytest.M
     assert share(0, 3, []) == {"OMP_NUM_THREADS": "2"}
     assert [cores_of(place, 3, range(8)) for place in range(3)] == [[0, 1], [2, 3], [4, 5]]
     assert [cores_of(place, 3, [5, 6]) for place in range(3)] == [[5], [6], [5]]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores can't be pinned on this system")
+def test_pinned_cores_are_not_shared_out_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    pinned = threading.local()
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: setattr(pinned, "cores", cores))
+    monkeypatch.setattr(launchers, "usable_cores", lambda: list(range(8)))
+    monkeypatch.setattr(launchers, "cpu_count", lambda: len(getattr(pinned, "cores", range(8))))
+    monkeypatch.setattr(launchers, "visible_gpus", list)
+    given = []
+    monkeypatch.setattr(Command, "__call__", lambda _, **environment: given.append(environment) or 0)
+    commands = [Command(tmp_path / str(number), (), (), ()) for number in range(4)]
+    assert sorted(JoblibLauncher(n_jobs=2).run(commands)) == [(number, 0) for number in range(4)]
+    assert given == [{"OMP_NUM_THREADS": "4"}] * 4
 
 
 def test_threads_that_the_user_has_set_stay(monkeypatch: pytest.MonkeyPatch) -> None:

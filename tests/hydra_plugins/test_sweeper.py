@@ -145,13 +145,23 @@ def test_two_sweeps_into_one_directory_are_refused(command: Callable[..., str], 
 def test_a_sweep_from_elsewhere_builds_nothing_that_birdlab_does_not_ship(
     command: Callable[..., str], tmp_path: Path
 ) -> None:
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass X: pass\n")
+    (tmp_path / "evil.yaml").write_text("# @package _global_\nhydra: {job_logging: {x: {(): evil.X}}}\n")
+    more = "changes more than its own settings"
     for word, said in {
-        "++model={_target_: os.abort}": "os.abort: this config builds what birdlab doesn't ship",
+        "++model._target_=os.abort": "os.abort: this config builds what birdlab doesn't ship",
+        "++model._target_=evil.X": "evil.X: this config builds what birdlab doesn't ship",
+        "++model={_target_: evil.X}": more,
         "name=${oc.env:HOME}": "looks something up on your machine",
+        f"+experiment=../../../../../../..{tmp_path}/evil": more,
+        "+experiment@hydra.x=focal_tversky": more,
+        "trust=true": more,
+        "resume=elsewhere": more,
     }.items():
         jobs = [{"name": "000", "overrides": [word]}]
         (tmp_path / "sweep.json").write_text(json.dumps({"jobs": jobs}))
         assert said in command("sweep.resume=.")
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("failure", [KeyError("seed"), BirdlabError("no data"), MemoryError()])

@@ -51,6 +51,17 @@ def test_the_best_is_supported_if_it_beats_all_others() -> None:
     )
 
 
+def test_the_best_of_all_samples_may_be_worse_on_those_that_both_have() -> None:
+    """A score that is left empty where it is no number: the mean of the others may be anything."""
+    one, other = seeds("one", 0.5), seeds("other", 0.6)
+    for record in other.runs:
+        record.scores["test_tuned/iou"] = 0.1  # of samples that the first one has no score of
+    found = rank([one, other], "iou")
+    assert found is not None
+    assert found.best.label == "one"
+    assert not found.supported
+
+
 def test_a_near_rival_forbids_it() -> None:
     found = rank([seeds("worst", 0.3), seeds("one", 0.6), seeds("other", 0.6)], "iou")
     assert found is not None

@@ -104,6 +104,17 @@ def test_the_same_data_in_another_folder_is_no_factor() -> None:
     assert factors(runs("x", "y")) == {"data.root": ["/a", "/b"]}
 
 
+def test_what_a_probe_found_sets_no_runs_apart() -> None:
+    def runs(*probed: list[str]) -> list[RunRecord]:
+        return [
+            RunRecord(Path(p), p, "finished", config=BASE | {"memory_format": p}, facts={"probed": found})
+            for p, found in zip(("contiguous", "channels_last"), probed, strict=True)
+        ]
+
+    assert factors(runs(["memory_format"], ["memory_format"])) == {}
+    assert list(factors(runs(["memory_format"], []))) == ["memory_format"]
+
+
 def test_names_are_as_short_as_tells_them_apart() -> None:
     keys = ["optimizer.lr", "scheduler.lr", "model.widths", "seed"]
     assert list(short_names(keys).values()) == ["optimizer.lr", "scheduler.lr", "widths", "seed"]
