@@ -72,7 +72,9 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-        cv2.setNumThreads(cv2_threads)
+        # Asked for one, OpenCV ends its other threads, and waits for ever in a forked process, which has none.
+        if cv2_threads > 1:
+            cv2.setNumThreads(cv2_threads)
 
 
 def follow_parent() -> None:

@@ -1,12 +1,15 @@
 """Work in several processes."""
 
+import multiprocessing
 import os
 from functools import partial
 
+import cv2
+import numpy as np
 import pytest
 
 from birdlab.errors import BirdlabError
-from birdlab.parallel import cpu_count, mapped
+from birdlab.parallel import cpu_count, mapped, one_thread
 
 
 def test_results_come_in_order_from_other_processes() -> None:
@@ -32,3 +35,25 @@ def test_an_exception_reaches_the_caller() -> None:
 
 def test_cpu_count_is_what_this_process_may_use() -> None:
     assert 1 <= cpu_count() <= (os.cpu_count() or 1)
+
+
+def _one_thread_in_a_worker() -> None:
+    cv2.setNumThreads(0)  # as workers of a data loader begin
+    with one_thread():
+        pass
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="nothing is forked here")
+def test_a_forked_worker_does_not_wait_for_threads_that_it_does_not_have() -> None:
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    try:
+        cv2.resize(np.zeros((2000, 2000), np.float32), (500, 500))  # starts them in this process
+        worker = multiprocessing.get_context("fork").Process(target=_one_thread_in_a_worker)
+        worker.start()
+        worker.join(60)
+        code = worker.exitcode
+        worker.kill()
+    finally:
+        cv2.setNumThreads(before)
+    assert code == 0
