@@ -11,6 +11,7 @@ VERBS = {
     "tune": "search good settings: birdlab tune +experiment=focal_tversky loss=bce,dice",
     "analyse": "draw where a finished run goes wrong: birdlab analyse RUN",
     "predict": "masks, clean sound and tables from recordings: birdlab predict RUN INPUT... --output DIR",
+    "export": "one ONNX file that needs no torch: birdlab export RUN",
     "preview": "draw what a network will be fed: birdlab preview +experiment=focal_tversky",
 }
 

@@ -18,7 +18,7 @@ from birdlab.prediction import batch
 from birdlab.prediction.denoise import FLOOR_DB
 from birdlab.prediction.inputs import collect
 from birdlab.prediction.network import Network, threshold_for
-from birdlab.prediction.opening import open_network
+from birdlab.prediction.opening import open_namer, open_network
 from birdlab.prediction.outputs import Wanted
 from birdlab.prediction.records import Record
 from birdlab.prediction.tables import check_formats
@@ -28,7 +28,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    run: Annotated[Path, typer.Argument(help="The run directory.")],
+    run: Annotated[Path, typer.Argument(help="A run directory, or a file that birdlab.export wrote.")],
     inputs: Annotated[
         list[Path],
         typer.Argument(help="Recordings, spectrogram PNGs, and folders of either, searched at any depth."),
@@ -37,6 +37,9 @@ def main(
     threshold: Annotated[
         float | None,
         typer.Option(help="Probability above which it is bird [the run's, from validation data]"),
+    ] = None,
+    species: Annotated[
+        Path | None, typer.Option(help="A run (or exported file) of species, to name each event.")
     ] = None,
     precision: Annotated[
         float | None, typer.Option(help="In its place: a precision wanted on the run's validation data.")
@@ -67,6 +70,7 @@ def main(
         files = collect(inputs, output)
         # Files and batches run side by side; threads within each would only wait for one another.
         network = open_network(run, trust=trust, threads=1)
+        namer = open_namer(species, trust=trust, threads=1) if species is not None else None
         wanted = Wanted(
             threshold=_threshold(network, threshold, precision),
             tables=tables,
@@ -76,10 +80,10 @@ def main(
             floor_db=floor_db,
             boxes=boxes,
         )
-        todo = batch.plan(files, output, network, wanted, overwrite=overwrite)
+        todo = batch.plan(files, output, network, wanted, namer, overwrite=overwrite)
         with _bar(todo) as progress:
             records, failures = batch.run(
-                todo, output, network, wanted, workers=workers or _cores(), progress=progress
+                todo, output, network, wanted, namer, workers=workers or _cores(), progress=progress
             )
         if records:
             batch.write_summaries(records, output, raven="raven" in tables)

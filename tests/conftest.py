@@ -108,3 +108,14 @@ def tiny_species_settings(tiny_species: Path) -> list[str]:
         "data.segment_s=0.25",
         "data.fractions=[0.5,0.25,0.25]",
     ]
+
+
+@pytest.fixture(scope="session")
+def runs() -> ModuleType:
+    """The module tests/prediction/runs.py, which makes run directories."""
+    spec = importlib.util.spec_from_file_location("runs", Path(__file__).parent / "prediction" / "runs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

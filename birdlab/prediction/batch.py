@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -19,6 +20,9 @@ from birdlab.prediction.network import Network
 from birdlab.prediction.outputs import Wanted, planned, predict_file
 from birdlab.prediction.records import Job, Record, pending
 from birdlab.prediction.tables import Detections, write_raven
+
+_LONGEST_NAME = 255
+"""Bytes, on all file systems in common use."""
 
 SUMMARY, ALL_EVENTS, PAGE = "_summary.csv", "_summary.selections.txt", "_summary.html"
 """Over all files; the underscore keeps them first, and apart from a recording called summary."""
@@ -61,6 +65,8 @@ def plan(
     Raises:
         BirdlabError: names what is in the way.
     """
+    if output.exists() and not output.is_dir():
+        raise BirdlabError(f"--output {output} is a file: choose a folder.")
     summaries = [name for name in (SUMMARY, ALL_EVENTS, PAGE) if (output / name).exists()]
     if summaries and not (output / RECORDS).is_dir() and not overwrite:
         raise BirdlabError(
@@ -70,7 +76,10 @@ def plan(
     wishes, failures = [], []
     for each in inputs:
         try:
-            wishes.append((each, Record.of(each.path, settings, planned(each, network, wanted))))
+            _check_name(each)
+            outputs = planned(each, network, wanted)
+            _check_lengths(each, outputs)
+            wishes.append((each, Record.of(each.path, settings, outputs)))
         except BirdlabError as error:
             failures.append(Failure(each.path, str(error)))
     jobs, done = pending(wishes, output, overwrite=overwrite)
@@ -128,6 +137,10 @@ def run(
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
             results = [future.result() for future in futures if future.done()]
+        except PermissionError as error:
+            raise BirdlabError(
+                f"{error}. Choose an --output where you may write, or change its permissions (chmod u+w)."
+            ) from error
         except OSError as error:
             raise BirdlabError(
                 f"{error}. What is finished below {output} stays: make room, and give the same command again."
@@ -166,6 +179,27 @@ def write_summaries(records: Sequence[Record], output: Path, *, raven: bool) -> 
     if raven and len(records) > 1:
         every = [Detections(Path(record.source), record.duration_s, record.events) for record in records]
         write_raven(output / ALL_EVENTS, every)
+
+
+def _check_name(each: Input) -> None:
+    """Refuse a name that isn't text, which no table can hold."""
+    try:
+        str(each.path).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(each.path).decode(errors="backslashreplace")
+        raise BirdlabError(f"{shown}: this name is no text in UTF-8. Rename the file.") from error
+
+
+def _check_lengths(each: Input, outputs: Mapping[str, str]) -> None:
+    """Refuse a name that is too long to make the outputs' of it."""
+    names = [each.record.name, *(Path(name).name for name in outputs.values())]
+    # Of a mask's tile, which is called after its moment, too.
+    longest = max(len(os.fsencode(name)) for name in names) + len("@00000.000s")
+    if longest > _LONGEST_NAME:
+        raise BirdlabError(
+            f"{each.path}: this name leaves no room for the names of what is made of it. Shorten it by "
+            f"{longest - _LONGEST_NAME} letters."
+        )
 
 
 def _settings(network: Network, wanted: Wanted, namer: Namer | None) -> Mapping[str, Any]:

@@ -10,8 +10,9 @@ from birdlab.audio.grid import Grid
 from birdlab.errors import BirdlabError
 from birdlab.prediction.denoise import FLOOR_DB, Denoiser
 from birdlab.prediction.events import Components, Event
+from birdlab.prediction.naming import Namer, named
 from birdlab.prediction.network import Network
-from birdlab.prediction.opening import open_network
+from birdlab.prediction.opening import open_namer, open_network
 from birdlab.prediction.stream import Audio, joined, mono_at, stitched
 
 
@@ -55,10 +56,12 @@ class Predictor:
     """A network that is ready to predict.
 
     Attributes:
-        network: with its front end.
+        network: marks birds.
+        namer: names the species of each event; None leaves them "bird".
     """
 
     network: Network
+    namer: Namer | None = None
 
     def predict(self, audio: ArrayLike, sample_rate: int, threshold: float | None = None) -> Prediction:
         """Predict audio of any length that fits into memory several times.
@@ -85,26 +88,41 @@ class Predictor:
         probabilities = joined(list(stitched(self.network, mono)))
         components = Components(grid, chosen)
         events = components.see(probabilities) + components.finish()
+        events.sort(key=lambda event: (event.begin_s, event.low_hz))
+        if self.namer is not None:
+            events = self._named(events, samples, sample_rate)
         return Prediction(
             probabilities=probabilities,
             frequencies=grid.one_sided().frequencies(),
             times=grid.times(probabilities.shape[1]),
             threshold=chosen,
-            events=tuple(sorted(events, key=lambda event: (event.begin_s, event.low_hz))),
+            events=tuple(events),
             _audio=samples,
             _sample_rate=sample_rate,
             _grid=grid,
         )
 
+    def _named(self, events: list[Event], samples: Audio, sample_rate: int) -> list[Event]:
+        assert self.namer is not None
+        rate = self.namer.sample_rate
+        audio = np.concatenate(list(mono_at([samples.reshape(len(samples), -1)], sample_rate, rate)))
 
-def load(run: Path | str, *, trust: bool = False) -> Predictor:
+        def read(start_s: float, seconds: float) -> Audio:
+            return audio[round(start_s * rate) : round((start_s + seconds) * rate)]
+
+        return named(events, len(samples) / sample_rate, self.namer, read)
+
+
+def load(run: Path | str, *, species: Path | str | None = None, trust: bool = False) -> Predictor:
     """A trained network, ready to predict.
 
     Args:
-        run: its run directory.
+        run: its run directory, or the file that ``birdlab.export`` made of it, which doesn't need torch.
+        species: a run or a file that names the species of each event.
         trust: build what birdlab doesn't ship, too; only for runs whose author you trust.
 
     Raises:
         BirdlabError: if it is no run directory, has no checkpoint, or was trained for another task.
     """
-    return Predictor(open_network(Path(run), trust=trust))
+    namer = open_namer(Path(species), trust=trust) if species is not None else None
+    return Predictor(open_network(Path(run), trust=trust), namer)

@@ -1,15 +1,16 @@
-"""What sings: the seam where a network that names species meets the events of one that finds birds."""
+"""What sings: where a network that names species meets the events of one that finds birds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from birdlab.audio import io
 from birdlab.prediction.events import Event
+
+Reader = Callable[[float, float], NDArray[np.float32]]
+"""Audio [n] at the namer's sample rate of a recording: from so many seconds on, so many seconds at most."""
 
 
 class Namer(Protocol):
@@ -17,22 +18,48 @@ class Namer(Protocol):
 
     @property
     def name(self) -> str:
-        """Tells one set of weights from another."""
+        """Tells one set of weights from another, the same wherever its files lie."""
 
     @property
     def sample_rate(self) -> int:
         """Hz of the audio that it takes."""
 
-    def names(self, audio: NDArray[np.float32]) -> Mapping[str, float]:
-        """Scores in 0..1 by species of a segment [n] of any length."""
+    @property
+    def seconds(self) -> float:
+        """Of audio that it sees at once."""
+
+    @property
+    def species(self) -> Sequence[str]:
+        """The K species that it knows."""
+
+    def scores(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities [K] of audio [n]: of the middle of longer audio; shorter audio is repeated."""
 
 
-def named(events: Sequence[Event], path: Path, namer: Namer) -> list[Event]:
-    """The events of a recording, each with the likeliest species in its time and that species' score."""
+def named(events: Sequence[Event], duration_s: float, namer: Namer, read: Reader) -> list[Event]:
+    """The events of a recording, each with the likeliest species around it and that species' probability.
+
+    The network was trained on stretches of ``namer.seconds``, most of them longer than any event. So the
+    recording is looked at in such stretches, half a stretch apart, and an event gets the name of the one
+    whose middle is nearest to its own: events close together share a name, and a network that sees one
+    species at a time names the dominant one.
+
+    Args:
+        events: of the recording.
+        duration_s: of the recording.
+        namer: names species.
+        read: the recording's audio.
+    """
+    step_s, latest_s = namer.seconds / 2, max(0.0, duration_s - namer.seconds)
+    known: dict[int, tuple[str, float]] = {}
     found = []
     for event in events:
-        length_s = event.end_s - event.begin_s
-        audio = io.read(path, namer.sample_rate, start_s=event.begin_s, duration_s=length_s)
-        label, score = max(namer.names(audio).items(), key=lambda item: item[1])
+        middle_s = (event.begin_s + event.end_s) / 2
+        stretch = round(max(0.0, min(middle_s - step_s, latest_s)) / step_s)
+        if stretch not in known:
+            scores = namer.scores(read(min(stretch * step_s, latest_s), namer.seconds))
+            best = int(scores.argmax())
+            known[stretch] = (namer.species[best], float(scores[best]))
+        label, score = known[stretch]
         found.append(replace(event, label=label, label_score=score))
     return found

@@ -1,22 +1,38 @@
-"""Which kind of network a path is."""
+"""Which kind of network a path is: a run directory, or a file that ``birdlab.export`` wrote."""
 
 from pathlib import Path
 
+from birdlab.prediction.naming import Namer
 from birdlab.prediction.network import Network
 
 
 def open_network(path: Path, *, trust: bool = False, threads: int | None = None) -> Network:
-    """The network of a run directory.
+    """A network that marks birds.
 
     Args:
-        path: of the run.
-        trust: build what birdlab doesn't ship, too.
+        path: of a run directory, or of an exported file.
+        trust: build what birdlab doesn't ship, too; a file holds no programs.
         threads: of each call, for the whole process; None leaves it to the library behind.
 
     Raises:
         BirdlabError: if there is none, or not of this task.
     """
-    # Other kinds of networks don't need torch.
+    if path.is_file():
+        from birdlab.prediction.onnx_network import OnnxNetwork
+
+        return OnnxNetwork.open(path, threads=threads)
+    # A file's network doesn't need torch.
     from birdlab.prediction.run_network import RunNetwork
 
     return RunNetwork.open(path, trust=trust, threads=threads)
+
+
+def open_namer(path: Path, *, trust: bool = False, threads: int | None = None) -> Namer:
+    """A network that names species; see `open_network`."""
+    if path.is_file():
+        from birdlab.prediction.onnx_network import OnnxNamer
+
+        return OnnxNamer.open(path, threads=threads)
+    from birdlab.prediction.run_species import RunNamer
+
+    return RunNamer.open(path, trust=trust, threads=threads)

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from birdlab.audio import io
 from birdlab.audio.grid import Grid
 from birdlab.audio.streams import Encoding, Recording, writing
 from birdlab.files import replacing_folder
 from birdlab.prediction.denoise import FLOOR_DB, Denoiser
 from birdlab.prediction.events import Components, Event, boxes, paint
 from birdlab.prediction.inputs import Input
-from birdlab.prediction.naming import Namer, named
+from birdlab.prediction.naming import Namer, Reader, named
 from birdlab.prediction.network import Network
 from birdlab.prediction.records import Record
 from birdlab.prediction.source import Source
@@ -130,13 +131,17 @@ def predict_file(
         if wanted.boxes:
             events = boxes(events)
         if namer is not None and source.recording is not None:
-            events = named(events, each.path, namer)
+            events = named(events, source.duration_s, namer, _reader(each.path, namer.sample_rate))
         pictures.finish(events)
     for table in wanted.tables:
         FORMATS[table].write(paths[table], [Detections(each.path, source.duration_s, events)])
     finished = replace(record, finished=True, duration_s=source.duration_s, events=events)
     finished.write(output / each.record)
     return finished
+
+
+def _reader(path: Path, sample_rate: int) -> Reader:
+    return lambda start_s, seconds: io.read(path, sample_rate, start_s=start_s, duration_s=seconds)
 
 
 class _Denoised:

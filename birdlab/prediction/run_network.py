@@ -1,7 +1,6 @@
-"""A network from a run directory, in torch: the only module of prediction that needs it."""
+"""A network that marks birds, from a run directory, in torch."""
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,16 +9,13 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 from torch import Tensor
 from torch.nn import functional as F
 
 from birdlab.audio.spectrogram import Spectrogram
-from birdlab.build import build_task
-from birdlab.data.resizing import resize_image
-from birdlab.errors import BirdlabError
 from birdlab.metrics import THRESHOLDS
-from birdlab.run import Run
+from birdlab.prediction.restoring import fingerprint, restored
+from birdlab.prediction.waveform import MaskOfWindows
 from birdlab.tasks import SegmentationTask
 
 _WHOLE_PICTURE_S = 5.0
@@ -28,7 +24,7 @@ _WHOLE_PICTURE_S = 5.0
 
 @dataclass(frozen=True)
 class RunNetwork:
-    """See `Network`. Images are made, resized and fed exactly as in training and evaluation.
+    """See `Network`. Images are made and resized as in training and evaluation, but for rounding to bytes.
 
     Attributes:
         task: in evaluation mode, with the weights of the best epoch.
@@ -60,33 +56,21 @@ class RunNetwork:
         Raises:
             BirdlabError: if the directory is no run, has no checkpoint, or its network doesn't mark pixels.
         """
-        run = Run.open(directory)
-        cfg = run.config(trust=trust)
-        content = run.checkpoint(run.best)
-        kind = str(OmegaConf.select(cfg, "task.module._target_")).rsplit(".", 1)[-1]
-        if kind != SegmentationTask.__name__:
-            raise BirdlabError(
-                f"{directory} was trained for another task ({kind}): marking birds needs a run of "
-                "task=segmentation."
-            )
-        task = build_task(cfg, pretrained=False)
-        assert isinstance(task, SegmentationTask)
-        task.load_weights(content["state_dict"], str(run.best))
+        task, cfg, content = restored(directory, SegmentationTask, trust=trust)
         if threads is not None:
             torch.set_num_threads(threads)
         data = cfg.data
         grid = Spectrogram(sample_rate=data.sample_rate, sides=data.sides)
         window_s = data.get("window_s") or _WHOLE_PICTURE_S
         rows, columns = data.image_size
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         curve = content.get("birdlab", {}).get("validation", {}).get("precision", [])
         return cls(
-            task=task.eval().to(device),
+            task=task,
             grid=grid,
             image_size=(rows, columns),
             window_columns=grid.columns(round(window_s * grid.sample_rate)),
             classes=dict(data.classes),
-            name=_fingerprint(task),
+            name=fingerprint(task),
             validation_precision=dict(zip(THRESHOLDS, curve, strict=True)) if curve else {},
         )
 
@@ -98,43 +82,23 @@ class RunNetwork:
     @torch.inference_mode()
     def probabilities(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Network`."""
+        audio = torch.from_numpy(windows).to(self.task.device)
         # One at a time: all steps of one window stay within the processor's cache.
-        return self._of(
-            resize_image(self.grid.image(each).numpy(), self.image_size) for each in torch.from_numpy(windows)
-        )
+        return self._of(torch.cat([self.model.images(window) for window in torch.split(audio, 1)]))
 
     @torch.inference_mode()
     def image_probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Network`."""
-        return self._of(resize_image(image, self.image_size) for image in images)
+        pictures = torch.from_numpy(images).to(self.task.device)[:, None] / 255
+        seen = F.interpolate(pictures, size=self.image_size, mode="bilinear", antialias=True)
+        return self._of(seen[:, 0])
 
-    def _of(self, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Probabilities of images at network size."""
-        batch = torch.from_numpy(np.stack(list(images))).to(self.task.device)
-        # Resizing is linear and separable: first the rows, of which there are few at network size.
-        rows = self._to_rows.to(batch.device) @ self.task.logits(batch).float()
-        logits = F.interpolate(rows, size=self.window_columns, mode="linear", align_corners=False)
-        probabilities: NDArray[np.float32] = logits.sigmoid_().cpu().numpy()
+    def _of(self, images: Tensor) -> NDArray[np.float32]:
+        probabilities: NDArray[np.float32] = self.model.of_images(images).cpu().numpy()
         return probabilities
 
     @cached_property
-    def _to_rows(self) -> Tensor:
-        """[F, rows of the network]: bilinear resizing as `to_native` does it, and the mean of both sides."""
-        identity = torch.eye(self.image_size[0])[None]
-        native = F.interpolate(identity, size=self.grid.rows, mode="linear", align_corners=False)[0].T
-        return native if self.grid.sides == "one" else _halves_averaged(native)
-
-
-def _halves_averaged(rows: Tensor) -> Tensor:
-    """[n, ...] two-sided rows from -fs/2 to [n / 2 + 1, ...]; 0 Hz and fs/2 have no counterpart."""
-    zero = len(rows) // 2 - 1
-    half = rows[zero:].clone()
-    half[1:-1] = (half[1:-1] + rows[:zero].flip(0)) / 2
-    return half
-
-
-def _fingerprint(task: SegmentationTask) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in task.state_dict().items():
-        digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    def model(self) -> MaskOfWindows:
+        """From windows of audio to probabilities."""
+        model = MaskOfWindows(self.task, self.grid, self.image_size, self.window_columns)
+        return model.eval().to(self.task.device)

@@ -166,7 +166,7 @@ def _predicted(
 
 def _faded(predicted: Iterable[tuple[_Window, Probabilities]], overlap: int, grid: Grid) -> Iterator[Stretch]:
     """One sequence of columns from windows of which each overlaps the one before by at least ``overlap``."""
-    rising = (0.5 - 0.5 * np.cos(np.pi * (np.arange(overlap) + 0.5) / overlap)).astype(np.float32)
+    rising = fade_in(overlap)
     held: Stretch | None = None  # the columns that the next window will share
     for window, probabilities in predicted:
         first, end = window.first, window.first + window.columns
@@ -184,6 +184,11 @@ def _faded(predicted: Iterable[tuple[_Window, Probabilities]], overlap: int, gri
         held = _part(stretch, grid, ready, end - first)
     if held is not None:
         yield held
+
+
+def fade_in(columns: int) -> NDArray[np.float32]:
+    """The weight of the later window in each column that two windows share, from 0 to 1."""
+    return (0.5 - 0.5 * np.cos(np.pi * (np.arange(columns) + 0.5) / columns)).astype(np.float32)
 
 
 def _part(stretch: Stretch, grid: Grid, begin: int, end: int) -> Stretch:

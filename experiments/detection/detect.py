@@ -3,84 +3,89 @@
     python experiments/detection/detect.py RUN BOXES [--noise FOLDER]
 
 BOXES is a folder with audio/ and labels/ as data=annotated_audio takes it. Events become boxes as people draw
-them (``--boxes``). An event and a box match if the intersection of their times is at least ``OVERLAP`` of the
-union and their bands overlap; each counts once, pairs of the largest overlap first. "time-frame IoU" compares
-the frames of 2 ms in which there is any event with those in any box, over all recordings together.
+them (``--boxes``), by every method in the same way. An event and a box match if the intersection of their
+times is at least ``OVERLAPS`` of the union and their bands overlap; each counts once, pairs of the largest
+overlap first. "time_frame_iou" compares the frames of 2 ms in which there is any event with those in any box,
+over all recordings together. No threshold is tuned on these recordings: ``*`` marks the network's own, of its
+validation data, and the others show what lies around it.
 """
 
 import argparse
-import csv
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from maad import rois, sound
 
 from birdlab.audio import io
+from birdlab.audio.grid import Grid
+from birdlab.audio.spectrogram import Spectrogram
 from birdlab.baselines import EnergyThreshold
 from birdlab.data.annotated_audio import AnnotatedAudio
 from birdlab.data.boxes import Box, read_boxes
-from birdlab.files import replacing
+from birdlab.files import write_csv
 from birdlab.prediction.events import Components, Event, boxes
-from birdlab.prediction.run_network import RunNetwork
+from birdlab.prediction.opening import open_network
 from birdlab.prediction.stream import joined, stitched
-from birdlab.run import Run
 
 HERE = Path(__file__).parent
 OVERLAPS = (0.1, 0.3, 0.5)
 FRAME_S = 0.002
 THRESHOLDS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
-Finder = Callable[[np.ndarray], list[Event]]
-"""Audio [n] at the network's rate to boxes."""
+ENERGY_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+PIECE_S = 60.0
+"""Energy and scikit-maad look at so much at once: they keep whole spectrograms."""
+
+Cells = Callable[[np.ndarray], np.ndarray]
+"""Audio [n] to probabilities [F, T]."""
 
 
-def by_network(network: RunNetwork, threshold: float) -> Finder:
-    def find(audio: np.ndarray) -> list[Event]:
-        return boxes(_components(network, joined(list(stitched(network, [audio]))), threshold))
+def energy_in(grid: Grid) -> Cells:
+    """The energy threshold, at the resolution of the spectrogram."""
+    energy, spectrogram = EnergyThreshold(), Spectrogram(sample_rate=grid.sample_rate, sides="one")
 
-    return find
+    def cells(audio: np.ndarray) -> np.ndarray:
+        parts = []
+        hops = round(PIECE_S * grid.sample_rate / grid.hop)
+        for first in range(0, grid.covering_columns(len(audio)), hops):
+            columns = min(hops, grid.covering_columns(len(audio)) - first)
+            piece = audio[first * grid.hop :][: grid.samples(columns)]
+            padded = np.pad(piece, (0, grid.samples(columns) - len(piece)))
+            image = spectrogram.image(torch.from_numpy(padded)) / 255
+            parts.append(energy(image[None, None])[0, 0].sigmoid().numpy())
+        return np.concatenate(parts, axis=1)
+
+    return cells
 
 
-def by_energy(network: RunNetwork, threshold: float) -> Finder:
-    energy = EnergyThreshold()
-
-    def find(audio: np.ndarray) -> list[Event]:
-        columns = network.grid.covering_columns(len(audio))
-        padded = np.pad(audio, (0, network.grid.samples(columns) - len(audio)))
-        image = network.grid.one_sided().image(torch.from_numpy(padded)).float() / 255
-        return boxes(_components(network, energy(image[None, None])[0, 0].sigmoid().numpy(), threshold))
-
-    return find
+def events_of(grid: Grid, probabilities: np.ndarray, threshold: float) -> list[Event]:
+    components = Components(grid, threshold)
+    return boxes(components.see(probabilities.astype(np.float32)) + components.finish())
 
 
-def by_maad(network: RunNetwork) -> Finder | None:
+def by_maad(audio: np.ndarray, rate: int) -> list[Event]:
     """scikit-maad's regions of interest, by its documented recipe."""
-    try:
-        from maad import rois, sound
-    except ImportError:
-        print("scikit-maad isn't installed (pip install scikit-maad): left out")
-        return None
-    rate = network.grid.sample_rate
-
-    def find(audio: np.ndarray) -> list[Event]:
-        power, times, frequencies, _ = sound.spectrogram(audio, rate, nperseg=512, noverlap=256)
+    events = []
+    piece = round(PIECE_S * rate)
+    for first in range(0, len(audio), piece):
+        part = audio[first : first + piece]
+        if len(part) < 4096 or not part.any():
+            continue
+        power, times, frequencies, _ = sound.spectrogram(part, rate, nperseg=512, noverlap=256)
         decibels = 10 * np.log10(np.maximum(sound.median_equalizer(power), 1e-12))
         binary = rois.create_mask(decibels, mode_bin="relative", bin_std=6, bin_per=0.5)
+        if not binary.any():
+            continue
         _, found = rois.select_rois(binary, min_roi=25)
-        events = []
         for row in found.itertuples():
             begin, end = times[int(row.min_x)], times[min(int(row.max_x), len(times) - 1)]
             low, high = frequencies[int(row.min_y)], frequencies[min(int(row.max_y), len(frequencies) - 1)]
             if begin < end and low < high:
-                events.append(Event(float(begin), float(end), float(low), float(high), 1.0))
-        return boxes(events)
-
-    return find
-
-
-def _components(network: RunNetwork, probabilities: np.ndarray, threshold: float) -> list[Event]:
-    components = Components(network.grid, threshold)
-    return components.see(probabilities.astype(np.float32)) + components.finish()
+                begin_s, end_s = (float(each) + first / rate for each in (begin, end))
+                events.append(Event(begin_s, end_s, float(low), float(high), 1.0))
+    return boxes(events)
 
 
 def matches(found: Sequence[Event], truth: Sequence[Box], overlap: float) -> int:
@@ -110,63 +115,85 @@ def frames(events: Sequence[Event | Box], duration_s: float) -> np.ndarray:
     return active
 
 
-def scores(find: Finder, recordings: Sequence[tuple[np.ndarray, list[Box]]], rate: int) -> dict[str, float]:
-    """Of all recordings together."""
-    counts = dict.fromkeys(OVERLAPS, 0)
-    events = truths = both = either = 0
-    for audio, truth in recordings:
-        found = find(audio)
-        events, truths = events + len(found), truths + len(truth)
+class Tally:
+    """What one method found, over all recordings together."""
+
+    def __init__(self) -> None:
+        self.matched = dict.fromkeys(OVERLAPS, 0)
+        self.events = self.boxes = self.both = self.either = self.false = 0
+
+    def add(self, found: Sequence[Event], truth: Sequence[Box], duration_s: float) -> None:
+        """One recording with boxes."""
+        self.events, self.boxes = self.events + len(found), self.boxes + len(truth)
         for overlap in OVERLAPS:
-            counts[overlap] += matches(found, truth, overlap)
-        mine, theirs = (frames(each, len(audio) / rate) for each in (found, truth))
-        both, either = both + int((mine & theirs).sum()), either + int((mine | theirs).sum())
-    row: dict[str, float] = {"events": events, "boxes": truths, "time_frame_iou": both / max(1, either)}
-    for overlap, matched in counts.items():
-        row[f"recall_{overlap}"] = matched / max(1, truths)
-        row[f"precision_{overlap}"] = matched / max(1, events)
-        row[f"f1_{overlap}"] = 2 * matched / max(1, events + truths)
-    return row
+            self.matched[overlap] += matches(found, truth, overlap)
+        mine, theirs = (frames(each, duration_s) for each in (found, truth))
+        self.both, self.either = (
+            self.both + int((mine & theirs).sum()),
+            self.either + int((mine | theirs).sum()),
+        )
+
+    def row(self, method: str, quiet_hours: float) -> dict[str, object]:
+        """Of the table."""
+        row: dict[str, object] = {"method": method, "events": self.events, "boxes": self.boxes}
+        row["time_frame_iou"] = round(self.both / max(1, self.either), 3)
+        for overlap, matched in self.matched.items():
+            row[f"recall_{overlap}"] = round(matched / max(1, self.boxes), 3)
+            row[f"precision_{overlap}"] = round(matched / max(1, self.events), 3)
+            row[f"f1_{overlap}"] = round(2 * matched / max(1, self.events + self.boxes), 3)
+        row["false_events_per_hour"] = round(self.false / quiet_hours, 1) if quiet_hours else ""
+        return row
 
 
 def main() -> None:
+    warnings.simplefilter("ignore", FutureWarning)  # scikit-maad's, once a region
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path)
     parser.add_argument("boxes", type=Path)
     parser.add_argument("--noise", type=Path, help="recordings without birds")
-    parser.add_argument("--energy-threshold", type=float, default=0.5, help="as `evaluate` chose it")
+    parser.add_argument("--limit", type=int, help="of recordings of each kind, to try it out")
+    parser.add_argument("--output", type=Path, default=HERE, help="folder of results.csv")
     given = parser.parse_args()
-    Run.open(given.run)
-    network = RunNetwork.open(given.run)
-    rate = network.grid.sample_rate
-    source = AnnotatedAudio(root=given.boxes, window_s=None)
-    recordings = [
-        (io.read(sample.files[0], rate), read_boxes(sample.files[1])) for sample in source.splits()["test"]
-    ]
-    finders: dict[str, Finder | None] = {
-        f"network at {threshold:g}": by_network(network, threshold)
-        for threshold in sorted({network.threshold, *THRESHOLDS})
-    }
-    finders["energy threshold"] = by_energy(network, given.energy_threshold)
-    finders["scikit-maad"] = by_maad(network)
-    quiet = [io.read(path, rate) for path in sorted(given.noise.iterdir())] if given.noise else []
-    hours = sum(map(len, quiet)) / rate / 3600
-    rows = []
-    for name, find in finders.items():
-        if find is None:
-            continue
-        row: dict[str, object] = {"method": name}
-        row |= {key: round(value, 3) for key, value in scores(find, recordings, rate).items()}
-        if quiet:
-            row["false_events_per_hour"] = round(sum(len(find(audio)) for audio in quiet) / hours, 1)
-        rows.append(row)
-        print(row, flush=True)
-    with replacing(HERE / "results.csv") as temporary, temporary.open("w", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
+    network = open_network(given.run)
+    grid, rate = network.grid, network.grid.sample_rate
+    energy = energy_in(grid)
+    own = network.threshold
+
+    def all_methods(audio: np.ndarray) -> Mapping[str, list[Event]]:
+        probabilities, levels = joined(list(stitched(network, [audio]))), energy(audio)
+        found = {
+            f"network at {threshold:g}{' *' if threshold == own else ''}": events_of(
+                grid, probabilities, threshold
+            )
+            for threshold in sorted({own, *THRESHOLDS})
+        }
+        found |= {
+            f"energy threshold at {threshold:g}": events_of(grid, levels, threshold)
+            for threshold in ENERGY_THRESHOLDS
+        }
+        return found | {"scikit-maad, regions of interest": by_maad(audio, rate)}
+
+    tallies: dict[str, Tally] = {}
+    # What a network needs of a sample doesn't matter here: whole recordings are read.
+    samples = AnnotatedAudio(root=given.boxes, window_s=None).splits()["test"][: given.limit]
+    for number, sample in enumerate(samples, start=1):
+        audio = io.read(sample.files[0], rate)
+        for method, found in all_methods(audio).items():
+            tallies.setdefault(method, Tally()).add(found, read_boxes(sample.files[1]), len(audio) / rate)
+        print(f"{number} of {len(samples)} recordings", end="\r", flush=True)
+    quiet_s = 0.0
+    for path in sorted(given.noise.rglob("*"))[: given.limit] if given.noise else []:
+        if path.suffix.lower() in io.SUFFIXES:
+            audio = io.read(path, rate)
+            quiet_s += len(audio) / rate
+            for method, found in all_methods(audio).items():
+                tallies[method].false += len(found)
+    rows = [tally.row(method, quiet_s / 3600) for method, tally in tallies.items()]
+    for row in rows:
+        print(row)
+    write_csv(given.output / "results.csv", rows)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,18 @@
     python experiments/prediction_speed/predict.py RUN [--recording FILE] [--hours 1 10]
 
 A ten-minute recording (the given one again and again, or synthetic scenes) is predicted by the command as a
-user gives it, on one core and on two, in turns; the figure is the fastest of several, process start included.
-Then long recordings, with tables and denoised audio: their peak memory must be the same.
+user gives it, from the run (torch) and from its exported file (onnxruntime), and treated by other tools, on
+one core and on two, in turns; the figure is the fastest of several, process start included. What they do
+differs: noisereduce cleans sound and finds nothing, scikit-maad finds regions and cleans nothing. Then long
+recordings, with tables and denoised audio: their peak memory must be the same.
 """
 
 import argparse
-import csv
 import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,24 +22,41 @@ import soundfile
 
 from birdlab.audio import io
 from birdlab.data.synthesis.scene import SAMPLE_RATE, Recipe, scene
-from birdlab.files import replacing
+from birdlab.export import export
+from birdlab.files import write_csv
+from birdlab.run import environment
 
-RESULTS = Path(__file__).with_suffix(".csv")
-REPEATS = 3
-MINUTE = 60
+HERE = Path(__file__).parent
+PEERS = {
+    "energy": "energy threshold: table, denoised",
+    "noisereduce": "noisereduce, stationary: denoised",
+    "noisereduce-nonstationary": "noisereduce, non-stationary: denoised",
+    "maad": "scikit-maad: regions of interest",
+}
+LAUNCHER = """
+import os, subprocess, sys, time
+begin = time.perf_counter()
+os.sched_setaffinity(0, map(int, sys.argv[1].split(",")))
+process = subprocess.Popen(sys.argv[2:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(time.perf_counter() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+sys.exit(status != 0)
+"""
+"""A process begins with the peak memory of the one that starts it, so that this one must be small."""
+
+EVERYTHING = ("--mask", "--overlay", "--denoised", "--page", "--table", "raven", "--table", "csv")
 
 
 def blocks(recording: Path | None, seconds: float) -> Iterator[np.ndarray]:
     """Audio of so many seconds at 32 kHz."""
-    given = io.read(recording, SAMPLE_RATE) if recording else None
-    left = round(seconds * SAMPLE_RATE)
-    number = 0
-    made = [
-        scene(Recipe(), seed=0, split="test", index=index).audio for index in range(0 if recording else 20)
-    ]
+    if recording is not None:
+        made = [io.read(recording, SAMPLE_RATE)]
+    else:
+        made = [scene(Recipe(), seed=0, split="test", index=index).audio for index in range(20)]
+    left, number = round(seconds * SAMPLE_RATE), 0
     while left > 0:
-        block = given if given is not None else made[number % len(made)]
-        yield block[:left]
+        block = made[number % len(made)][:left]
+        yield block
         left -= len(block)
         number += 1
 
@@ -52,20 +69,15 @@ def written(path: Path, recording: Path | None, seconds: float) -> Path:
     return path
 
 
-def measured(run: Path, audio: Path, cores: set[int], *switches: str) -> tuple[float, float, float]:
-    """Wall seconds, CPU seconds and peak memory (GB) of one prediction."""
-    with tempfile.TemporaryDirectory() as output:
-        words = [sys.executable, "-m", "birdlab.predict", str(run), str(audio), "--output", output, *switches]
-        begin = time.perf_counter()
-        process = subprocess.Popen(
-            words, stdout=subprocess.DEVNULL, preexec_fn=lambda: os.sched_setaffinity(0, cores)
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - begin
-    if status:
-        sys.exit(f"{' '.join(words)} failed")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit / 1e9
+def measured(words: Sequence[str], cores: Sequence[int]) -> tuple[float, float, float] | None:
+    """Wall seconds, CPU seconds and peak memory (GB) of a command on some cores; None if it failed."""
+    light = [sys.executable, "-S", "-c", LAUNCHER, ",".join(map(str, cores)), sys.executable, *words]
+    launched = subprocess.run(light, stdout=subprocess.PIPE, text=True)
+    if launched.returncode:
+        print(f"{' '.join(words)} failed", file=sys.stderr)
+        return None
+    wall, cpu, memory = map(float, launched.stdout.split())
+    return wall, cpu, memory * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 def main() -> None:
@@ -74,49 +86,70 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path)
     parser.add_argument("--recording", type=Path)
+    parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--hours", type=float, nargs="*", default=[])
-    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=HERE, help="folder of predict.csv")
     given = parser.parse_args()
     available = sorted(os.sched_getaffinity(0))
+    device = environment()["device"]
     rows: list[dict[str, object]] = []
 
     def add(what: str, cores: int, seconds: float, figures: tuple[float, float, float]) -> None:
         wall, cpu, memory = figures
         row = {
             "what": what,
+            "device": device,
             "cores": cores,
             "audio_s": seconds,
             "wall_s": round(wall, 2),
             "cpu_s": round(cpu, 2),
             "times_real_time": round(seconds / wall, 1),
-            "times_real_time_per_cpu_second": round(seconds / cpu, 1),
-            "peak_gb": round(memory, 3),
+            "peak_gb": round(memory, 2),
         }
         rows.append(row)
         print(row, flush=True)
+        # Whatever happens next, what is measured is kept.
+        write_csv(given.output / "predict.csv", rows)
 
-    everything = ["--mask", "--overlay", "--denoised", "--page", "--table", "raven", "--table", "csv"]
+    def command(network: Path, audio: Path, output: str, *switches: str) -> list[str]:
+        return ["-m", "birdlab.predict", str(network), str(audio), "--output", f"{output}/made", *switches]
+
     with tempfile.TemporaryDirectory() as folder:
+        exported = export(given.run, Path(folder) / "model.onnx").path
+        networks = {"torch": given.run, "onnxruntime": exported}
         start = written(Path(folder) / "start.flac", given.recording, 1.0)
-        ten = written(Path(folder) / "ten.flac", given.recording, 10 * MINUTE)
+        audio = written(Path(folder) / "audio.flac", given.recording, given.minutes * 60)
         for cores in (1, 2)[: len(available)]:
-            chosen = set(available[:cores])
-            add(
-                "one second (start of the process)",
-                cores,
-                1.0,
-                measured(given.run, start, chosen, *everything),
-            )
-            runs = [measured(given.run, ten, chosen, *everything) for _ in range(given.repeats)]
-            add("ten minutes, everything", cores, 600.0, min(runs))
+            chosen = available[:cores]
+            runs: dict[tuple[str, float], list[tuple[float, float, float]]] = {}
+            for _ in range(given.repeats):
+                jobs = {
+                    **{(f"birdlab, {name}: start", 1.0): (path, start) for name, path in networks.items()},
+                    **{
+                        (f"birdlab, {name}: everything", given.minutes * 60): (path, audio)
+                        for name, path in networks.items()
+                    },
+                }
+                for what, (path, recording) in jobs.items():
+                    with tempfile.TemporaryDirectory() as output:
+                        figures = measured(command(path, recording, output, *EVERYTHING), chosen)
+                    runs.setdefault(what, []).extend([figures] if figures else [])
+                for name, described in PEERS.items():
+                    with tempfile.TemporaryDirectory() as output:
+                        figures = measured([str(HERE / "peers.py"), name, str(audio), output], chosen)
+                    runs.setdefault((described, given.minutes * 60), []).extend([figures] if figures else [])
+            for (what, seconds), each in runs.items():
+                if each:
+                    add(what, cores, seconds, min(each))
         for hours in given.hours:
-            long = written(Path(folder) / "long.flac", given.recording, hours * 60 * MINUTE)
-            figures = measured(given.run, long, set(available[:2]), "--no-page")
-            add(f"{hours:g} hours, table and denoised", min(2, len(available)), hours * 3600, figures)
-    with replacing(RESULTS) as temporary, temporary.open("w", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
+            long = written(Path(folder) / "long.flac", given.recording, hours * 3600)
+            for name, path in networks.items():
+                with tempfile.TemporaryDirectory() as output:
+                    figures = measured(command(path, long, output, "--no-page"), available[:2])
+                if figures:
+                    what = f"birdlab, {name}: {hours:g} h, table and denoised"
+                    add(what, min(2, len(available)), hours * 3600, figures)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,216 @@
+"""Networks from the files that ``birdlab.export`` writes, in onnxruntime: torch isn't needed."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from birdlab.audio.grid import Grid
+from birdlab.errors import BirdlabError
+from birdlab.prediction.naming import Namer
+from birdlab.prediction.network import Network
+
+SCHEMA = 1
+Kind = Literal["mask", "species"]
+Facts = Mapping[str, Any]
+Function = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Audio [n] to probabilities."""
+
+_MEANT = {
+    "mask": "export a run of task=segmentation to mark birds (one of species goes to --species)",
+    "species": "export a run of task=classification to name species",
+}
+
+
+@dataclass(frozen=True)
+class OnnxNetwork:
+    """See `Network`; the file takes audio of any length, and is given one window at a time.
+
+    Attributes:
+        name, grid, window_columns, classes, threshold, validation_precision: as in the run.
+    """
+
+    name: str
+    grid: Grid
+    window_columns: int
+    classes: Mapping[int, str]
+    threshold: float
+    validation_precision: Mapping[float, float]
+    _run: Function = field(repr=False, compare=False)
+
+    @classmethod
+    def open(cls, path: Path, *, threads: int | None = None) -> Self:
+        """Read a file.
+
+        Args:
+            path: of the file.
+            threads: of each call; None leaves it to onnxruntime.
+
+        Raises:
+            BirdlabError: if it isn't one of birdlab's, or doesn't mark birds.
+        """
+        facts, run = _opened(path, "mask", threads)
+        with _intact(path):
+            return cls(
+                name=str(facts["name"]),
+                grid=Grid(sample_rate=int(facts["sample_rate"]), **facts["grid"]),
+                window_columns=int(facts["window_columns"]),
+                classes={int(value): str(name) for value, name in facts["classes"].items()},
+                threshold=float(facts["threshold"]),
+                validation_precision={float(t): float(p) for t, p in facts["precision_curve"].items()},
+                _run=run,
+            )
+
+    def probabilities(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Network`."""
+        return np.stack([self._run(window) for window in windows])
+
+    def image_probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `Network`.
+
+        Raises:
+            BirdlabError: always.
+        """
+        raise BirdlabError("an exported network takes audio: pictures need the run directory itself.")
+
+
+@dataclass(frozen=True)
+class OnnxNamer:
+    """See `Namer`.
+
+    Attributes:
+        name, sample_rate, seconds, species: as in the run.
+    """
+
+    name: str
+    sample_rate: int
+    seconds: float
+    species: Sequence[str]
+    _run: Function = field(repr=False, compare=False)
+
+    @classmethod
+    def open(cls, path: Path, *, threads: int | None = None) -> Self:
+        """Read a file; see `OnnxNetwork.open`.
+
+        Raises:
+            BirdlabError: if it isn't one of birdlab's, or doesn't name species.
+        """
+        facts, run = _opened(path, "species", threads)
+        with _intact(path):
+            return cls(
+                name=str(facts["name"]),
+                sample_rate=int(facts["sample_rate"]),
+                seconds=float(facts["seconds"]),
+                species=tuple(map(str, facts["species"])),
+                _run=run,
+            )
+
+    def scores(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Namer`."""
+        return self._run(audio)
+
+
+def mask_facts(network: Network) -> Facts:
+    """What a file that marks birds must say of itself, from which `OnnxNetwork` reads it again."""
+    grid = {name: value for name, value in asdict(network.grid).items() if name != "sample_rate"}
+    return {
+        "schema": SCHEMA,
+        "task": "mask",
+        "name": network.name,
+        "sample_rate": network.grid.sample_rate,
+        "grid": grid,
+        "window_columns": network.window_columns,
+        "classes": dict(network.classes),
+        "threshold": network.threshold,
+        "precision_curve": dict(network.validation_precision),
+    }
+
+
+def species_facts(namer: Namer) -> Facts:
+    """What a file that names species must say of itself, from which `OnnxNamer` reads it again."""
+    return {
+        "schema": SCHEMA,
+        "task": "species",
+        "name": namer.name,
+        "sample_rate": namer.sample_rate,
+        "seconds": namer.seconds,
+        "species": list(namer.species),
+    }
+
+
+def written(facts: Facts) -> dict[str, str]:
+    """Facts as the metadata of an ONNX file, which are strings: each as JSON."""
+    return {key: json.dumps(value, ensure_ascii=False) for key, value in facts.items()}
+
+
+def run_file(path: Path) -> Function:
+    """A file's network, whatever it says of itself.
+
+    Raises:
+        BirdlabError: if onnxruntime can't run it.
+    """
+    return _function(_session(path, threads=None))
+
+
+def _opened(path: Path, kind: Kind, threads: int | None) -> tuple[Facts, Function]:
+    """What a file says of itself, and its network.
+
+    Raises:
+        BirdlabError: if it isn't one of birdlab's, or of another task.
+    """
+    session = _session(path, threads)
+    found = session.get_modelmeta().custom_metadata_map
+    if "schema" not in found or "task" not in found:
+        raise BirdlabError(f"{path} wasn't written by birdlab.export: it doesn't say what it is.")
+    with _intact(path):
+        facts = {key: json.loads(value) for key, value in found.items()}
+    if facts["schema"] != SCHEMA:
+        raise BirdlabError(
+            f"{path} was written by another version of birdlab ({facts.get('birdlab')}): export it again."
+        )
+    if facts["task"] != kind:
+        raise BirdlabError(f"{path} was trained for another task ({facts['task']}): {_MEANT[kind]}.")
+    return facts, _function(session)
+
+
+@contextmanager
+def _intact(path: Path) -> Iterator[None]:
+    """Around reading metadata."""
+    try:
+        yield
+    except BirdlabError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BirdlabError(f"{path}: its metadata are damaged ({error!r}). Export it again.") from error
+
+
+def _function(session: Any) -> Function:
+    def run(audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        (result,) = session.run(None, {"audio": np.ascontiguousarray(audio, np.float32)})
+        probabilities: NDArray[np.float32] = result
+        return probabilities
+
+    return run
+
+
+def _session(path: Path, threads: int | None) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BirdlabError(f"{path} needs onnxruntime: pip install 'birdlab[onnx]'.") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised, too
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except OSError as error:
+        raise BirdlabError(f"{path}: cannot be read ({error.strerror}).") from error
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BirdlabError(f"{path} is no ONNX file that onnxruntime can run ({first}).") from error

@@ -1,0 +1,54 @@
+"""The task of a run directory at its best epoch, ready to predict."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from birdlab.build import build_task
+from birdlab.errors import BirdlabError
+from birdlab.run import Run
+from birdlab.tasks import ClassificationTask, SegmentationTask, Task
+
+T = TypeVar("T", bound=Task)
+
+_MEANT = {
+    SegmentationTask: "marking birds needs a run of task=segmentation (one of species goes to --species)",
+    ClassificationTask: "naming species needs a run of task=classification",
+}
+
+
+def restored(directory: Path, kind: type[T], *, trust: bool = False) -> tuple[T, DictConfig, dict[str, Any]]:
+    """Rebuild a task with the weights of its best epoch, in evaluation mode on the GPU if there is one.
+
+    Args:
+        directory: of the run.
+        kind: of the task.
+        trust: build what birdlab doesn't ship, too.
+
+    Returns:
+        The task, the run's config and the content of the checkpoint.
+
+    Raises:
+        BirdlabError: if the directory is no run, has no checkpoint, or was trained for another task.
+    """
+    run = Run.open(directory)
+    cfg = run.config(trust=trust)
+    found = str(OmegaConf.select(cfg, "task.module._target_")).rsplit(".", 1)[-1]
+    if found != kind.__name__:
+        raise BirdlabError(f"{directory} was trained for another task ({found}): {_MEANT[kind]}.")
+    content = run.checkpoint(run.best)
+    task = build_task(cfg, pretrained=False)
+    assert isinstance(task, kind)
+    task.load_weights(content["state_dict"], str(run.best))
+    return task.eval().to("cuda" if torch.cuda.is_available() else "cpu"), cfg, content
+
+
+def fingerprint(task: Task) -> str:
+    """Tells one set of weights from another."""
+    digest = hashlib.sha256()
+    for name, tensor in task.state_dict().items():
+        digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
