@@ -1,6 +1,7 @@
 """The segmentation task: what becomes of logits, weights and rates."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -83,15 +84,13 @@ def test_a_setting_of_the_optimizer_that_is_out_of_range_shows_at_once() -> None
 
 
 def test_random_draws_are_a_function_of_seed_and_step() -> None:
-    def draw(seed: int, step: int) -> float:
+    def draw(seed: int, step: int, batch: int = 0, accumulated: int = 1) -> float:
         made = task(seed=seed)
-        made._fabric = None
-        type(made).global_step = property(lambda self: step)  # the trainer's
-        try:
-            made.on_train_batch_start({}, 0)
-        finally:
-            del type(made).global_step
+        made._trainer = SimpleNamespace(global_rank=0, global_step=step, accumulate_grad_batches=accumulated)
+        made.on_train_batch_start({}, batch)
         return torch.rand(()).item()
 
     assert draw(0, 1) == draw(0, 1)
     assert len({draw(0, 1), draw(0, 2), draw(1, 1)}) == 3
+    # Batches whose gradients are accumulated belong to one step, and draw each for itself.
+    assert len({draw(0, step, batch, 2) for step, batch in ((0, 0), (0, 1), (1, 2), (1, 3))}) == 4
