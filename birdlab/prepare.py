@@ -60,7 +60,13 @@ def settle_paths(cfg: DictConfig, data: SourceData) -> None:
     """Say in full where the data are, so that the run can be read and resumed from any folder."""
     for name, value in vars(data.source).items():
         if isinstance(value, Path):
-            cfg.data[name] = str(value.absolute()).replace("${", r"\${")
+            cfg.data[name] = _in_full(value)
+    if noise := OmegaConf.select(cfg, "augment.noise"):
+        cfg.augment.noise = _in_full(Path(noise).expanduser())
+
+
+def _in_full(path: Path) -> str:
+    return str(path.absolute()).replace("${", r"\${")
 
 
 def resumed_config(run: Run, overrides: list[str], *, trust: bool) -> DictConfig:

@@ -31,7 +31,7 @@ class LoudnessBandwidthLength:
     def fit(self, data: ClassificationData, split: Split = "train") -> "LoudnessBandwidthLength":
         """Fit to the labels of a split: by cross-entropy, of each species by itself in multi-label mode."""
         features, targets = features_of(data, split), targets_of(data, split)
-        self.mean, self.scale = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
+        self.mean, self.scale = features.mean(dim=0), features.std(dim=0, correction=0).clamp(min=1e-6)
         inputs = self._inputs(features)
         self.weights = torch.zeros(inputs.shape[1], targets.shape[1], dtype=torch.float64, requires_grad=True)
         optimizer = torch.optim.LBFGS([self.weights], max_iter=500, line_search_fn="strong_wolfe")

@@ -16,7 +16,8 @@ class FrontEnd(nn.Module):
 
     - ``decibel``: all that is more than ``top_db`` below the loudest cell becomes that floor; from each band
       its mean level over the recording is subtracted, so that bands that an encoder removed and bands full of
-      steady noise are both 0; and ``scale_db`` becomes 1.
+      steady noise are both 0; and ``scale_db`` becomes 1. A band that was removed stays recognisable by its
+      lack of variation: where that could tell the species, set ``data.fmax`` below the lowest low-pass.
     - ``pcen``: power, scaled to a mean of 1 over the recording, goes through per-channel energy normalisation
       over all segments in one, which start from each band's mean power.
 

@@ -105,17 +105,22 @@ class BirdCLEF(Recordings):
         if isinstance(self.species, tuple):
             check_known(self.species, {row["primary_label"] for row in rows})
             rows = [row for row in rows if row["primary_label"] in self.species]
-        files = self._files({row["primary_label"] for row in rows})
+        names = {row["primary_label"] for row in rows}
+        if not isinstance(self.species, tuple):
+            folders = (self.root / "train_short_audio").glob("[!.]*")
+            names |= {folder.name for folder in folders if folder.is_dir()}
+        files = self._files(names)
         keys = [(row["primary_label"], Path(row["filename"]).stem) for row in rows]
         skipped: dict[str, list[str]] = {}
         self._leave_out(
+            skipped, "a second row", [f"{name}/{stem}" for (name, stem), n in Counter(keys).items() if n > 1]
+        )
+        self._leave_out(
             skipped, "a row without file", [f"{key[0]}/{key[1]}" for key in keys if key not in files]
         )
+        listed = set(keys)
         self._leave_out(
-            skipped, "a file without row", [str(file) for key, file in files.items() if key not in set(keys)]
-        )
-        self._leave_out(
-            skipped, "a second row", [f"{name}/{stem}" for (name, stem), n in Counter(keys).items() if n > 1]
+            skipped, "a file without row", [str(file) for key, file in files.items() if key not in listed]
         )
         row_of = dict(zip(keys, rows, strict=True))
         usable = {key: file for key, file in files.items() if key in row_of}
@@ -164,7 +169,9 @@ class BirdCLEF(Recordings):
         """Seconds of a recording, looked at as closely as ``on_error`` asks for."""
         if file.suffix.lower() in MEL_SUFFIXES:
             if self.on_error == "skip":
-                read_levels(file, self.n_mels)
+                levels = read_levels(file, self.n_mels)
+                if levels.min() == levels.max():
+                    raise BirdlabError(f"{file}: holds nothing but silence.")
             return columns(file, self.n_mels) * self.hop / self.sample_rate
         if self.on_error == "skip" and not np.any(io.read(file)):
             raise BirdlabError(f"{file}: holds nothing but silence.")
@@ -179,13 +186,24 @@ class BirdCLEF(Recordings):
             file=file,
             species=species,
             duration_s=duration_s,
-            secondary=tuple(re.findall(r"[\w-]+", row.get("secondary_labels") or "")),
+            secondary=_labels(row.get("secondary_labels") or ""),
             author=(row.get("author") or "").strip(),
             latitude=_number(row.get("latitude")),
             longitude=_number(row.get("longitude")),
             day=_day(row.get("date")),
             origin=origin,
         )
+
+
+def _labels(text: str) -> tuple[str, ...]:
+    """The names in a list as Python prints it, or of words between whatever isn't one.
+
+    Examples:
+        >>> _labels("['Parus major', \"Cetti's warbler\"]"), _labels("amered rewbla")
+        (('Parus major', "Cetti's warbler"), ('amered', 'rewbla'))
+    """
+    found = re.findall(r"'([^']*)'|\"([^\"]*)\"|([\w-]+)", text)
+    return tuple(single or double or word for single, double, word in found)
 
 
 def read_metadata(path: Path) -> list[dict[str, str]]:

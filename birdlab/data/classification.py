@@ -77,7 +77,7 @@ class ClassificationData(SourceData):
         """See `SourceData.load`."""
         self.samples(split)
         _ = self.arrays
-        if self.augment is not None and self.augment.noise is not None:
+        if split == "train" and self.augment is not None and self.augment.noise is not None:
             self.augment.load_noise(self.source, lambda *asked: self._cached(*asked)["stacks"])
 
     def prepare_data(self) -> None:
@@ -118,7 +118,10 @@ class ClassificationData(SourceData):
         trainer = self.trainer
         if self.augment is None or trainer is None or not trainer.training:
             return batch
-        step = (trainer.global_rank, trainer.global_step)
+        # With accumulated gradients several batches belong to one step of the optimizer.
+        parts = trainer.accumulate_grad_batches
+        part = trainer.fit_loop.epoch_loop.batch_progress.current.ready % parts if parts > 1 else 0
+        step = (trainer.global_rank, trainer.global_step * parts + part)
         stack, label = self.augment(batch["stack"], batch["label"], classes=len(self.names), step=step)
         return batch | {"stack": stack, "label": label}
 

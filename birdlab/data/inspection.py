@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from birdlab import __version__
 from birdlab.data.cache import default_directory
 from birdlab.errors import BirdlabError
 from birdlab.files import write_json
@@ -32,7 +33,7 @@ def inspected(files: Sequence[Path], measure: Callable[[Path], float], method: s
         measure: the seconds of one; raises BirdlabError for what can't be used.
         method: names what is measured: another method has its own findings.
     """
-    key = hashlib.sha256("\n".join([method, *map(str, files)]).encode()).hexdigest()[:24]
+    key = hashlib.sha256("\n".join([__version__, method, *map(str, files)]).encode()).hexdigest()[:24]
     index = default_directory() / f"inspection-{key}.json"
     known = _read(index)
     stamps = {file: _stamp(file) for file in files}

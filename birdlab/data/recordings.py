@@ -111,7 +111,9 @@ class Recordings(SpeciesSource):
     def assigned(self) -> dict[Split, list[Sample]]:
         """See `SpeciesSource.assigned`. Reads the table and, unless remembered, the headers of all files."""
         table = self.curated.recordings
-        groups = sessions(table, self.session_gap)
+        # A recording that the curation has left out may be what links two of one visit.
+        everything = [each for each in self.recordings() if each.species in self.names]
+        groups = sessions(everything, self.session_gap)
         parts = self.folds if self.folds is not None else sum(share > 0 for share in self.fractions)
         if parts > 1 and not self.multilabel:
             check_divisible(table, groups, parts)
@@ -195,12 +197,19 @@ class Recordings(SpeciesSource):
     def _mask_of(self, recording: Recording) -> tuple[Path, ...]:
         if self.masks is None:
             return ()
-        file = self.masks / f"{recording.id}.png"
-        if not file.is_file():
-            raise BirdlabError(
-                f"{file}: no mask for {recording.file.name}. Predict it, or set data.trim=centre."
-            )
-        return (file,)
+        # In one folder or in one for each species, as birdlab.predict leaves them.
+        places = [
+            self.masks / folder / f"{recording.id}{ending}"
+            for folder in ("", recording.species)
+            for ending in (".png", ".mask.png")
+        ]
+        for file in places:
+            if file.is_file():
+                return (file,)
+        raise BirdlabError(
+            f"{places[0]}: no mask for {recording.file.name}. Predict it with --mask by a run whose windows "
+            "are as long as the recordings, or set data.trim=centre."
+        )
 
 
 def real_sound(samples: Sequence[LabelledStack], names: Sequence[str], stack_s: float) -> Table:

@@ -64,7 +64,7 @@ class SpeciesSource(Source):
         n_fft, hop, n_mels, fmin, fmax: of the mel spectrogram: samples, samples, bands, Hz, Hz. What lies
             above ``fmax`` is the recorder's: its low-pass is not seen.
         segments: S.
-        segment_s: seconds of one segment, rounded to whole frames; None takes what the data suggest.
+        segment_s: seconds of one segment, rounded down to whole frames; None takes what the data suggest.
         multilabel: targets are shares of several species rather than one label.
         prior: batches hold place and date, see `LabelledStack`.
     """
@@ -97,7 +97,7 @@ class SpeciesSource(Source):
     @property
     def frames(self) -> int:
         """T, the frames of one segment."""
-        return max(1, round(self.seconds / self.segments * self.sample_rate / self.hop))
+        return max(1, int(self.seconds / self.segments * self.sample_rate / self.hop + 1e-6))
 
     @property
     def seconds(self) -> float:

@@ -167,21 +167,24 @@ class SyntheticSpecies(Recordings):
         )
 
     def _write_metadata(self) -> None:
-        """The table of all recordings that are there."""
-        there = {path.stem for path in self.folder.glob("train_short_audio/*/[!.]*.ogg")}
+        """The table of all recordings that are there, whichever species and sizes were asked for."""
+        there = sorted(path.stem for path in self.folder.glob("train_short_audio/*/[!.]*.ogg"))
         table = text.StringIO()
         rows = csv.writer(table, lineterminator="\n")
-        rows.writerow(
-            ["primary_label", "secondary_labels", "filename", "author", "latitude", "longitude", "date"]
-        )
-        known = {take_id: take for take_id, take in self._takes.items() if take_id in there}
-        for take in known.values():
-            each = self._recording(take)
+        rows.writerow(_COLUMNS)
+        for stem in there:
+            each = self._recording(_take(stem))
             date = np.datetime64("2021-01-01") + ((each.day or 1) - 1)
             rows.writerow(
                 [each.species, "[]", each.file.name, each.author, each.latitude, each.longitude, str(date)]
             )
         write_text(self.folder / "train_metadata.csv", table.getvalue())
+
+
+def _take(id: str) -> Take:
+    """The inverse of `_id`."""
+    species, rest = divmod(int(id.removeprefix("XC")), 1_000_000)
+    return Take(species - 1, *divmod(rest, _VISIT))
 
 
 def _id(take: Take) -> str:

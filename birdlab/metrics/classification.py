@@ -121,8 +121,11 @@ def log_odds(logits: Tensor) -> Tensor:
 
     It orders recordings as the probabilities do, but doesn't round those near 1 to 1.
     """
-    others = ~torch.eye(logits.shape[1], dtype=torch.bool)
-    against = logits[:, None].masked_fill(~others, -torch.inf).logsumexp(dim=2)
+    whole = logits.logsumexp(dim=1, keepdim=True)
+    against = whole + torch.log1p(-(logits - whole).exp())  # which loses all digits of the largest
+    top = logits.argmax(dim=1, keepdim=True)
+    rest = logits.scatter(1, top, -torch.inf).logsumexp(dim=1, keepdim=True)
+    against = against.scatter(1, top, rest)
     # The same logits in another order may differ in their last digit.
     return (logits - against).round(decimals=9)
 

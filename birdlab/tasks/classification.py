@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from birdlab.errors import BirdlabError
+from birdlab.losses import SpeciesCrossEntropy
 from birdlab.metrics import SpeciesScores
 from birdlab.models.classifier import head_of
 from birdlab.tasks.base import Batch, Task, Tested
@@ -56,6 +57,10 @@ class ClassificationTask(Task):
             raise ValueError(
                 f"the network has {outputs} outputs, and there are {len(names)} species: "
                 "set model.classes=${task.classes}"
+            )
+        if multilabel and isinstance(self.loss, SpeciesCrossEntropy):
+            raise BirdlabError(
+                "data.multilabel=true needs a loss that takes several species at once: set loss=species_bce."
             )
         self.names = tuple(names)
         self.front_end = front_end
@@ -148,7 +153,10 @@ class ClassificationTask(Task):
         """What was predicted for each recording, for ``scores.csv``."""
         rows = []
         for id, probability, share in zip(ids, self.normalised(logits), truth, strict=True):
-            said = {f"p_{name}": round(float(p), 6) for name, p in zip(self.names, probability, strict=True)}
+            # Six digits, however small: among the species of one collection the smallest ones count.
+            said = {
+                f"p_{name}": float(f"{float(p):.6g}") for name, p in zip(self.names, probability, strict=True)
+            }
             if self.multilabel:
                 label, predicted = (
                     " ".join(name for name, yes in zip(self.names, there, strict=True) if yes) or "nocall"

@@ -12,7 +12,7 @@ import soundfile
 from rich.console import Console
 
 from birdlab.audio import io
-from birdlab.data.birdclef import BirdCLEF
+from birdlab.data.birdclef import BirdCLEF, _labels
 from birdlab.data.png import write_image
 from birdlab.data.source import SPLITS
 from birdlab.data.species import LabelledStack
@@ -487,3 +487,9 @@ def test_the_real_recordings(real_data: Path) -> None:
     long = BirdCLEF(root=folder, species=None, balance=False, fractions=(1, 0, 0))
     assert long.seconds == pytest.approx(0.9 * 17.9, abs=0.5)
     assert "parus_major" not in long.names
+
+
+def test_secondary_labels_may_have_spaces_and_apostrophes() -> None:
+    assert _labels("['Parus major', \"Cetti's warbler\"]") == ("Parus major", "Cetti's warbler")
+    assert _labels("['amered', 'rewbla']") == _labels("amered rewbla") == ("amered", "rewbla")
+    assert _labels("[]") == ()

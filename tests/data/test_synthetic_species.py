@@ -140,3 +140,13 @@ def test_species_by_name(tmp_path: Path) -> None:
 def test_impossible_settings_are_named(tmp_path: Path, settings: dict[str, object], named: str) -> None:
     with pytest.raises(BirdlabError, match=named):
         small(tmp_path, **settings)
+
+
+def test_another_list_of_species_keeps_the_rows_of_the_first(tmp_path: Path) -> None:
+    first = small(tmp_path, size=2, fractions=(1, 0, 0))
+    first.splits()
+    other = small(tmp_path, species=(grammar(4, 0).name,), size=2, fractions=(1, 0, 0))
+    other.splits()
+    assert other.folder == first.folder
+    names = {recording.species for recording in BirdCLEF(root=first.folder, species=None).recordings()}
+    assert names == {*first.names, *other.names}

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_auroc, multiclass_f1_score
 
 from birdlab.metrics import SpeciesScores
-from birdlab.metrics.classification import average_precision, confusion_matrix, roc_auc, shares
+from birdlab.metrics.classification import average_precision, confusion_matrix, log_odds, roc_auc, shares
 
 APPROX = {"abs": 1e-12}
 
@@ -154,3 +154,13 @@ def test_batches_don_t_change_a_score(sizes: list[int]) -> None:
 def test_a_network_of_other_outputs_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(2, 5\) and truth \(2, 3\).*return 3 logits"):
         SpeciesScores(3).update(torch.zeros(2, 5), torch.tensor([0, 1]))
+
+
+@given(st.integers(0, 10_000), st.integers(2, 6))
+def test_log_odds_are_of_each_class_against_all_others(seed: int, classes: int) -> None:
+    logits = 5 * torch.randn(7, classes, generator=torch.Generator().manual_seed(seed)).double()
+    for k in range(classes):
+        others = torch.cat([logits[:, :k], logits[:, k + 1 :]], dim=1)
+        torch.testing.assert_close(
+            log_odds(logits)[:, k], logits[:, k] - others.logsumexp(dim=1), rtol=0, atol=2e-9
+        )

@@ -194,3 +194,14 @@ def test_a_schedule_that_knows_one_rate_only_is_refused() -> None:
     with pytest.raises(BirdlabError, match=r"encoder_rate_factor=0.1: this scheduler knows one rate only"):
         trained(task(encoder_rate_factor=0.1, scheduler=schedule), epochs=2)
     trained(task(scheduler=schedule), epochs=2)
+
+
+def test_several_species_at_once_need_a_loss_that_takes_them() -> None:
+    with pytest.raises(BirdlabError, match="set loss=species_bce"):
+        task(multilabel=True)
+
+
+def test_small_probabilities_keep_their_order_in_the_table() -> None:
+    logits = torch.tensor([[30.0, 0.0, -5.0]])
+    (row,) = task()._rows(["a"], logits, torch.tensor([[0.0, 1.0, 0.0]]))
+    assert row["p_owl"] > row["p_wren"] > row["p_dipper"] > 0
