@@ -1,6 +1,7 @@
 """``python -m birdlab.predict RUN INPUT... --output DIR``: recordings to masks, clean sound and tables."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,8 @@ from birdlab.prediction.outputs import Wanted
 from birdlab.prediction.records import Record
 from birdlab.prediction.tables import check_formats
 
-app = typer.Typer(add_completion=False)
+# Without markup, which would take the defaults in brackets for its own.
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
@@ -42,7 +44,8 @@ def main(
         Path | None, typer.Option(help="A run (or exported file) of species, to name each event.")
     ] = None,
     precision: Annotated[
-        float | None, typer.Option(help="In its place: a precision wanted on the run's validation data.")
+        float | None,
+        typer.Option(help="Instead of --threshold: a precision wanted on validation data."),
     ] = None,
     table: Annotated[
         list[str] | None, typer.Option(help="raven, audacity, csv or parquet; repeatable. [raven]")
@@ -64,6 +67,8 @@ def main(
     """Find birds in recordings of any length and format. Finished files are skipped, so any interruption does
     no harm: give the same command again."""
     keep_freed_memory()
+    # As at Ctrl-C: what is half written goes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with command():
         tables = tuple(dict.fromkeys(table or ["raven"]))
         check_formats(tables)

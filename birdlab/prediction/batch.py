@@ -73,14 +73,16 @@ def plan(
             f"{output / summaries[0]} exists already. Choose another --output, or add --overwrite."
         )
     settings = _settings(network, wanted, namer)
+    taken: dict[str, Path] = {name: output / name for name in (SUMMARY, ALL_EVENTS, PAGE)}
     wishes, failures = [], []
     for each in inputs:
         try:
             _check_name(each)
             outputs = planned(each, network, wanted)
             _check_lengths(each, outputs)
+            _check_apart(each, outputs, taken)
             wishes.append((each, Record.of(each.path, settings, outputs)))
-        except BirdlabError as error:
+        except (BirdlabError, OSError) as error:
             failures.append(Failure(each.path, str(error)))
     jobs, done = pending(wishes, output, overwrite=overwrite)
     return Plan(jobs, done, failures)
@@ -188,6 +190,14 @@ def _check_name(each: Input) -> None:
     except UnicodeEncodeError as error:
         shown = os.fsencode(each.path).decode(errors="backslashreplace")
         raise BirdlabError(f"{shown}: this name is no text in UTF-8. Rename the file.") from error
+
+
+def _check_apart(each: Input, outputs: Mapping[str, str], taken: dict[str, Path]) -> None:
+    """No two files leave results of one name."""
+    for name in outputs.values():
+        other = taken.setdefault(name.lower(), each.path)  # case doesn't tell files apart everywhere
+        if other != each.path:
+            raise BirdlabError(f"{each.path}: its {name} would replace that of {other}. Rename one of them.")
 
 
 def _check_lengths(each: Input, outputs: Mapping[str, str]) -> None:

@@ -36,7 +36,7 @@ class Denoiser:
     ) -> None:
         self.sample_rate = sample_rate
         # A power of two, which the Fourier transform likes best.
-        self.hop = max(1, 1 << round(np.log2(sample_rate * _FRAME_S)) - 1)
+        self.hop = 1 << max(0, round(np.log2(sample_rate * _FRAME_S)) - 1)
         self.threshold = threshold
         self.floor = 10 ** (floor_db / 20)
         self._window = np.sin(np.pi * (np.arange(2 * self.hop) + 0.5) / (2 * self.hop)).astype(np.float32)
@@ -48,17 +48,20 @@ class Denoiser:
         self._audio = np.zeros((self.hop, channels), np.float32)
         self._tail = np.zeros((self.hop, channels), np.float32)
         self._frame = 0
+        # Joined when they are looked at: whoever hears may be far ahead of whoever sees.
+        self._blocks: list[Audio] = []
         self._heard = self._written = 0
         self._columns = np.zeros((self._grid.rows, 0), np.float32)
         self._first = 0
 
     def hear(self, block: Audio) -> None:
         """Take the next samples [n, C]."""
-        self._audio = np.concatenate([self._audio, block])
+        self._blocks.append(block)
         self._heard += len(block)
 
     def see(self, probabilities: NDArray[np.float32]) -> Audio:
         """The audio [m, C] that the next columns [F, T] decide; may be empty."""
+        self._join()
         if not probabilities.size:
             return self._advance(0)
         self._columns = np.concatenate([self._columns, probabilities], axis=1)
@@ -69,8 +72,13 @@ class Denoiser:
         by_columns = int(last_s * self.sample_rate / self.hop) + 1 - self._frame
         return self._advance(max(0, min(by_columns, len(self._audio) // self.hop - 1)))
 
+    def _join(self) -> None:
+        self._audio = np.concatenate([self._audio, *self._blocks])
+        self._blocks.clear()
+
     def finish(self) -> Audio:
         """The rest of the audio."""
+        self._join()
         frames = -(-self._heard // self.hop) + 1 - self._frame
         missing = (frames + 1) * self.hop - len(self._audio)
         self._audio = np.pad(self._audio, ((0, max(0, missing)), (0, 0)))

@@ -77,11 +77,17 @@ def collect(given: Sequence[Path], output: Path) -> list[Input]:
     unique = sorted(set(files))
     # Case doesn't tell files apart everywhere.
     stems = Counter((path.parent, path.stem.lower()) for path in unique)
+    full = {(path.parent, path.name.lower()) for path in unique}
+
+    def alone(path: Path) -> bool:
+        stem = (path.parent, path.stem.lower())
+        return stems[stem] == 1 and stem not in full
+
     return [
         Input(
             path,
             path.parent.relative_to(root),
-            path.stem if stems[path.parent, path.stem.lower()] == 1 else path.name,
+            path.stem if alone(path) else path.name,
         )
         for path in unique
     ]
@@ -94,6 +100,9 @@ def _in(folder: Path, output: Path) -> list[Path]:
     found = []
     for parent, folders, names in os.walk(folder, onerror=refuse):
         below = Path(parent)
+        if below != folder and RECORDS in folders:
+            folders[:] = []  # results of an earlier command
+            continue
         folders[:] = [name for name in folders if not name.startswith(".") and below / name != output]
         found += [
             below / name

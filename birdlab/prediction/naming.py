@@ -55,7 +55,10 @@ def named(events: Sequence[Event], duration_s: float, namer: Namer, read: Reader
     found = []
     for event in events:
         middle_s = (event.begin_s + event.end_s) / 2
-        stretch = round(max(0.0, min(middle_s - step_s, latest_s)) / step_s)
+        wanted_s = max(0.0, min(middle_s - step_s, latest_s))
+        # The last stretch begins later than a whole number of steps allows.
+        before = int(wanted_s / step_s)
+        stretch = min((before, before + 1), key=lambda number: abs(min(number * step_s, latest_s) - wanted_s))
         if stretch not in known:
             scores = namer.scores(read(min(stretch * step_s, latest_s), namer.seconds))
             best = int(scores.argmax())

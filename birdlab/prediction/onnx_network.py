@@ -27,6 +27,10 @@ _MEANT = {
 }
 
 
+_MOST_COLUMNS = 1_000_000
+"""Of a window: a file from elsewhere may ask for anything."""
+
+
 @dataclass(frozen=True)
 class OnnxNetwork:
     """See `Network`; the file takes audio of any length, and is given one window at a time.
@@ -56,12 +60,15 @@ class OnnxNetwork:
         """
         facts, run = _opened(path, "mask", threads)
         with _intact(path):
+            columns, threshold = int(facts["window_columns"]), float(facts["threshold"])
+            if not (4 <= columns <= _MOST_COLUMNS and 0 < threshold < 1):
+                raise ValueError(f"window_columns={columns}, threshold={threshold}")
             return cls(
                 name=str(facts["name"]),
                 grid=Grid(sample_rate=int(facts["sample_rate"]), **facts["grid"]),
-                window_columns=int(facts["window_columns"]),
+                window_columns=columns,
                 classes={int(value): str(name) for value, name in facts["classes"].items()},
-                threshold=float(facts["threshold"]),
+                threshold=threshold,
                 validation_precision={float(t): float(p) for t, p in facts["precision_curve"].items()},
                 _run=run,
             )

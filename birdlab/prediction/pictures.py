@@ -108,6 +108,7 @@ class Overlay:
         # Columns that are no whole pixel yet, and the pixels of the next page.
         self._power, self._mask = np.zeros((rows, 0), np.float32), np.zeros((rows, 0), np.bool_)
         self._pixels: list[Power] = []
+        self._done = 0  # pixels of the pages before
         self._marks: list[NDArray[np.bool_]] = []
 
     def see(self, stretch: Stretch) -> None:
@@ -153,7 +154,7 @@ class Overlay:
             part = slice(start, start + per_strip)
             picture = marked(grey[:, part], mask[:, part])
             missing = min(per_strip, grey.shape[1]) - picture.shape[1]
-            begin_s = start * pixel_s
+            begin_s = (self._done + start) * pixel_s
             strips.append(
                 np.pad(
                     framed(picture, begin_s, pixel_s, self.grid.sample_rate / 2),
@@ -161,6 +162,7 @@ class Overlay:
                     constant_values=_PAPER,
                 )
             )
+        self._done += grey.shape[1]
         return np.concatenate(strips)
 
 

@@ -4,10 +4,11 @@ A record is written before a file's outputs (``started``) and after them (``fini
 no record knows are somebody else's, and so are those of a record that disagrees with what is asked for now.
 """
 
+import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from birdlab.files import write_text
 from birdlab.prediction.events import Event
 from birdlab.prediction.inputs import Input
 
-SCHEMA = 1
+SCHEMA = 2
+_SAMPLED = 1 << 16
+"""Bytes of a file's beginning and end that tell it from another one of the same size, name and time."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Record:
 
     Attributes:
         source: the file's path.
-        size, mtime_ns: as it was when it was predicted.
+        size, mtime_ns, digest: as it was when it was predicted.
         settings: all that decided what was made of it.
         finished: whether all outputs are there.
         outputs: paths below the output folder by kind: a table's name, ``mask``, ``masks`` (a folder), ...
@@ -37,6 +40,7 @@ class Record:
     source: str
     size: int
     mtime_ns: int
+    digest: str
     settings: Mapping[str, Any]
     outputs: Mapping[str, str]
     finished: bool = False
@@ -47,11 +51,12 @@ class Record:
     def of(cls, path: Path, settings: Mapping[str, Any], outputs: Mapping[str, str]) -> "Record":
         """Before anything is made."""
         try:
-            status = path.stat()
+            status, digest = path.stat(), _digest(path)
         except OSError as error:
             raise BirdlabError(f"{path}: cannot be read ({error.strerror}).") from error
         # As JSON will bring it back.
-        return cls(str(path), status.st_size, status.st_mtime_ns, json.loads(json.dumps(settings)), outputs)
+        plain = json.loads(json.dumps(settings))
+        return cls(str(path), status.st_size, status.st_mtime_ns, digest, plain, outputs)
 
     @classmethod
     def read(cls, path: Path) -> "Record | None":
@@ -62,7 +67,7 @@ class Record:
                 return None
             rows = content.pop("events")
             return cls(**content, events=[Event(*[*row[:-1], _number(row[-1])]) for row in rows])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def write(self, path: Path) -> None:
@@ -73,8 +78,22 @@ class Record:
 
     def same(self, other: "Record") -> bool:
         """Whether both are of one file and one way of predicting it, even if it was moved meanwhile."""
-        mine, its = ((r.size, r.mtime_ns, r.settings, r.outputs) for r in (self, other))
+        mine, its = ((r.size, r.mtime_ns, r.digest, r.settings, r.outputs) for r in (self, other))
         return mine == its and Path(self.source).name == Path(other.source).name
+
+
+def _digest(path: Path) -> str:
+    # Recorders that were started together write files of one name, size and time.
+    with path.open("rb") as file:
+        head = file.read(_SAMPLED)
+        file.seek(max(0, path.stat().st_size - _SAMPLED))
+        return hashlib.sha256(head + file.read(_SAMPLED)).hexdigest()[:16]
+
+
+def _newest(path: Path) -> int:
+    """When a file, or anything in a folder, was last changed."""
+    within: Iterable[Path] = path.rglob("*") if path.is_dir() else ()
+    return max(int(each.stat().st_mtime_ns) for each in (path, *within))
 
 
 def _plain(score: float) -> float | None:
@@ -119,7 +138,7 @@ def pending(
             if there.finished:
                 # Something was removed. What changed after the record was written, somebody corrected.
                 written = (output / each.record).stat().st_mtime_ns
-                changed = [path for path in paths if path.exists() and path.stat().st_mtime_ns > written]
+                changed = [path for path in paths if path.exists() and _newest(path) > written]
                 occupied += [str(path.relative_to(output)) for path in changed]
         elif not overwrite:
             occupied += [name for name in wanted.outputs.values() if os.path.lexists(output / name)]

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +155,7 @@ def _pyarrow() -> tuple[Any, Any]:
 
 def _word(text: str) -> str:
     """Without what would end a cell or a line: file names may hold anything."""
-    return " ".join(text.split())
+    return re.sub(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+", " ", text)
 
 
 def _score(score: float) -> str:

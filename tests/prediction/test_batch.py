@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,34 @@ def test_finished_files_are_skipped_and_others_done(
     assert len(records) == 3
     assert table.read_text() == "corrected in Raven"
     assert (out / "dusk/a [1] é.selections.txt").exists()
+
+
+def test_recordings_of_one_name_size_and_time_are_told_apart(
+    loud_tones: Network, make_tones: Callable[..., np.ndarray], tmp_path: Path
+) -> None:
+    """Recorders that were started together."""
+    found = []
+    for site, begin in (("A", 0.1), ("B", 0.5)):
+        file = tmp_path / site / "20200101_000000.WAV"
+        file.parent.mkdir()
+        soundfile.write(file, make_tones((begin, begin + 0.2, 2000), duration_s=1.0), RATE, format="WAV")
+        os.utime(file, (1_000_000, 1_000_000))
+        found.append(Record.of(file, {}, {}))
+    assert found[0].size == found[1].size
+    assert not found[0].same(found[1])
+    assert found[0].same(Record.of(tmp_path / "A" / "20200101_000000.WAV", {}, {}))
+
+
+def test_results_that_would_meet_are_refused(loud_tones: Network, tmp_path: Path) -> None:
+    for name in ("a.wav", "a.selections.wav", "_summary.wav"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / "in" / name, np.zeros(800), RATE)
+    wanted = replace(WANTED, tables=("raven", "audacity", "csv"))
+    todo = batch.plan(collect([tmp_path / "in"], tmp_path / "out"), tmp_path / "out", loud_tones, wanted)
+    reasons = sorted(failure.reason for failure in todo.failures)
+    assert ["_summary.wav: its _summary.selections.txt" in reasons[0]] == [True]
+    assert "would replace that of" in reasons[1]
+    assert len(reasons) == 2
 
 
 def test_corrected_tables_survive_the_removal_of_others(

@@ -35,6 +35,16 @@ def test_equal_names_do_not_meet(tmp_path: Path) -> None:
     assert len({each.record for each in found}) == 6
 
 
+def test_a_name_with_two_endings_is_no_name_of_a_neighbours(tmp_path: Path) -> None:
+    root = touched(tmp_path, "x/a.wav", "x/a.flac", "x/a.wav.mp3")
+    assert places(collect([root / "x"], root / "out")) == ["a.flac", "a.wav", "a.wav.mp3"]
+
+
+def test_results_of_an_earlier_command_are_not_read(tmp_path: Path) -> None:
+    root = touched(tmp_path, "a.wav", "r1/.birdlab/a.wav.json", "r1/a.denoised.wav", "r1/x/b.wav")
+    assert places(collect([root], root / "r2")) == ["a"]
+
+
 def test_one_file_has_no_folder(tmp_path: Path) -> None:
     root = touched(tmp_path, "x/strange.name")
     assert places(collect([root / "x/strange.name"], tmp_path)) == ["strange"]

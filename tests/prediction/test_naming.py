@@ -59,6 +59,13 @@ def test_each_stretch_is_heard_once() -> None:
     assert [event.begin_s for event in found] == pytest.approx([0.1, 1.0, 1.3, 1.5, 4.8, 5.1, 9.8])
 
 
+def test_the_last_stretch_holds_what_ends_the_recording() -> None:
+    """It begins between two steps; the whole step before it would end before the event does."""
+    listener = Listener()
+    named(events(9.2), 9.4, listener, ramp)
+    assert listener.heard == [74]
+
+
 def test_recordings_shorter_than_a_stretch() -> None:
     listener = Listener()
     assert [event.label for event in named(events(0.2, 1.4), 1.5, listener, ramp)] == ["Bubo bubo"] * 2
