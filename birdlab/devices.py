@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from omegaconf import DictConfig, ListConfig
 
+from birdlab.cores import cpu_count
 from birdlab.errors import BirdlabError
-from birdlab.parallel import cpu_count
 
 Kind = Literal["cpu", "cuda", "mps"]
 

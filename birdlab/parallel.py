@@ -21,11 +21,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def cpu_count() -> int:
-    """Processors that this process may use, which in a container or a job are fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def mapped(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int, doing: str
 ) -> Iterator[Result]:

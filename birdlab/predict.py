@@ -1,6 +1,5 @@
 """``python -m birdlab.predict RUN INPUT... --output DIR``: recordings to masks, clean sound and tables."""
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from birdlab.allocator import keep_freed_memory
+from birdlab.cores import cpu_count
 from birdlab.errors import BirdlabError, command
 from birdlab.prediction import batch
 from birdlab.prediction.denoise import FLOOR_DB
@@ -88,7 +88,7 @@ def main(
         todo = batch.plan(files, output, network, wanted, namer, overwrite=overwrite)
         with _bar(todo) as progress:
             records, failures = batch.run(
-                todo, output, network, wanted, namer, workers=workers or _cores(), progress=progress
+                todo, output, network, wanted, namer, workers=workers or cpu_count(), progress=progress
             )
         if records:
             batch.write_summaries(records, output, raven="raven" in tables)
@@ -146,10 +146,6 @@ def _report(
         errors.print(f"{len(failures)} files could not be predicted:")
         for failure in failures:
             errors.print(f"  {escape(failure.reason)}")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

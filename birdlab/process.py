@@ -1,9 +1,12 @@
 """What holds for every process that trains."""
 
+import gc
 import logging
 import os
 import threading
 import warnings
+
+import torch
 
 from birdlab.allocator import keep_freed_memory
 
@@ -25,6 +28,13 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     # What is logged is of all ranks already.
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+
+
+def release_memory() -> None:
+    """Give back what a failed job has left; outside of handlers, whose traceback holds on to the network."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _end_with_parent() -> None:

@@ -5,12 +5,10 @@ Takes the words of ``birdlab.train``, with a range for each setting to be search
 proposes, judged by the monitored score on validation data; each trial leaves an ordinary run directory.
 """
 
-import gc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from lightning import Callback, LightningModule, Trainer
@@ -19,7 +17,7 @@ from rich.console import Console
 
 from birdlab import config
 from birdlab.errors import BirdlabError, command
-from birdlab.process import set_up_process
+from birdlab.process import release_memory, set_up_process
 from birdlab.run import Run
 from birdlab.sweep import parsed
 from birdlab.train import train
@@ -203,10 +201,7 @@ def run_trial(study: optuna.Study, trial: optuna.Trial, words: Sequence[str], di
         said = f"failed. {type(error).__name__}: {error}"
     else:
         return _judged(study, trial, cfg)
-    # Outside of the handler: a traceback would hold on to the network and its batches.
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release_memory()
     return said
 
 

@@ -86,6 +86,11 @@ class MelSpectrogram(nn.Module):
         return (self.filters @ power).reshape(*batch, len(self.filters), -1)
 
 
+def whole_frames(seconds: float, sample_rate: int, hop: int) -> int:
+    """The frames that fit into so many seconds; at least one. A rounding error is not a frame less."""
+    return max(1, int(seconds * sample_rate / hop + 1e-6))
+
+
 def mel_filters(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> Tensor:
     """Triangular filters of equal area, float32 [M, n_fft // 2 + 1], as ``librosa.filters.mel``."""
     limits = torch.tensor([fmin, fmax], dtype=torch.float64)

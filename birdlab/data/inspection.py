@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from birdlab import __version__
+from birdlab.cores import cpu_count
 from birdlab.data.cache import default_directory
 from birdlab.errors import BirdlabError
 from birdlab.files import write_json
-from birdlab.parallel import cpu_count
 
 Finding = float | str
 """Seconds, or what is wrong with the file."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from birdlab.audio import io
-from birdlab.audio.mel import MelSpectrogram, decibels
+from birdlab.audio.mel import MelSpectrogram, decibels, whole_frames
 from birdlab.data.source import Decoded, Field, Sample, Source, Split
 from birdlab.errors import BirdlabError
 
@@ -97,7 +97,7 @@ class SpeciesSource(Source):
     @property
     def frames(self) -> int:
         """T, the frames of one segment."""
-        return max(1, int(self.seconds / self.segments * self.sample_rate / self.hop + 1e-6))
+        return whole_frames(self.seconds / self.segments, self.sample_rate, self.hop)
 
     @property
     def seconds(self) -> float:

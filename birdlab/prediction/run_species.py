@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from birdlab.audio.mel import MelSpectrogram
+from birdlab.audio.mel import MelSpectrogram, whole_frames
 from birdlab.prediction.restoring import fingerprint, restored
 from birdlab.prediction.waveform import SpeciesOfAudio
 from birdlab.tasks import ClassificationTask
@@ -50,7 +50,7 @@ class RunNamer:
             mel=MelSpectrogram(data.sample_rate, data.n_fft, data.hop, data.n_mels, data.fmin, data.fmax),
             sample_rate=data.sample_rate,
             segments=data.segments,
-            frames=max(1, round(data.segment_s * data.sample_rate / data.hop)),
+            frames=whole_frames(data.segment_s, data.sample_rate, data.hop),
             name=fingerprint(task),
         )
 

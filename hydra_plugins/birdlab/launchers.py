@@ -22,8 +22,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from birdlab.config import quoted
+from birdlab.cores import cpu_count, usable_cores
 from birdlab.errors import BirdlabError
-from birdlab.parallel import cpu_count
 from birdlab.process import ATTACHED
 from birdlab.run import Run
 from birdlab.sweep import going_on
@@ -265,11 +265,6 @@ def visible_gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     count = torch.cuda.device_count()
     return visible.split(",")[:count] if visible else [str(number) for number in range(count)]
-
-
-def usable_cores() -> list[int]:
-    """The cores that this process may use; empty where the system doesn't say."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 
 def cores_of(place: int, places: int, cores: Sequence[int]) -> list[int]:

@@ -1,6 +1,5 @@
 """The sweeper: plan, check every job, run what is pending, and say what did not finish."""
 
-import gc
 import logging
 import sys
 import traceback
@@ -8,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra._internal.core_plugins import basic_launcher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
@@ -19,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from birdlab import config as configs
 from birdlab.errors import BirdlabError, command
+from birdlab.process import release_memory
 from birdlab.sweep import Job, Sweep, plan
 
 
@@ -144,9 +143,7 @@ def isolated(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
         except Exception:
             said = traceback.format_exc()
         finally:
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            release_memory()
         print(said, file=sys.stderr, flush=True)
         # Outside of the handlers, or it would hold on to what it replaces.
         raise CompactHydraException(said.strip().splitlines()[-1])

@@ -12,7 +12,16 @@ from torch import nn
 
 from birdlab.audio import io
 from birdlab.audio.frontend import FrontEnd
-from birdlab.audio.mel import MelSpectrogram, decibels, hz_to_mel, mel_filters, mel_to_hz, pcen, smoothed
+from birdlab.audio.mel import (
+    MelSpectrogram,
+    decibels,
+    hz_to_mel,
+    mel_filters,
+    mel_to_hz,
+    pcen,
+    smoothed,
+    whole_frames,
+)
 from birdlab.errors import BirdlabError
 
 RATE = 32_000
@@ -169,3 +178,8 @@ def test_pcen_runs_on_from_segment_to_segment() -> None:
 def test_impossible_front_ends_are_named(wrong: dict[str, object]) -> None:
     with pytest.raises(BirdlabError, match=r"data\.(front_end|top_db)"):
         FrontEnd(**{"sample_rate": RATE, "hop": 500} | wrong)  # type: ignore[arg-type]
+
+
+def test_frames_are_whole_and_those_that_fit() -> None:
+    assert [whole_frames(seconds, 32_000, 500) for seconds in (1.0, 0.999, 1.01, 0.001)] == [64, 63, 64, 1]
+    assert whole_frames(0.1 * 3, 100, 10) == whole_frames(0.3, 100, 10) == 3

@@ -11,9 +11,10 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from birdlab.cores import cpu_count
 from birdlab.errors import BirdlabError
 from birdlab.files import write_text
-from birdlab.parallel import cpu_count, mapped
+from birdlab.parallel import mapped
 
 Item = TypeVar("Item")
 
