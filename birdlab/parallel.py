@@ -59,17 +59,40 @@ def mapped(
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """No threads of torch or OpenCV meanwhile: their number would show in the last bit of sums."""
-    threads, cv2_threads = torch.get_num_threads(), cv2.getNumThreads()
+    """No threads of torch or OpenCV meanwhile: their number would show in the last bit of sums.
+
+    torch counts for each thread that calls, OpenCV for the whole process: the last one out restores it.
+    """
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    cv2.setNumThreads(0)
+    _without_cv2_threads.enter()
     try:
         yield
     finally:
+        _without_cv2_threads.leave()
         torch.set_num_threads(threads)
-        # Asked for one, OpenCV ends its other threads, and waits for ever in a forked process without them.
-        if cv2_threads > 1:
-            cv2.setNumThreads(cv2_threads)
+
+
+class _WithoutCv2Threads:
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, 0
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = cv2.getNumThreads()
+                cv2.setNumThreads(0)
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            # Asked for one, OpenCV ends its others, and waits for ever in a forked process that lacks them.
+            if self._inside == 0 and self._before > 1:
+                cv2.setNumThreads(self._before)
+
+
+_without_cv2_threads = _WithoutCv2Threads()
 
 
 def follow_parent() -> None:

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from birdlab.allocator import keep_freed_memory
 from birdlab.cores import cpu_count
 from birdlab.errors import BirdlabError, command
-from birdlab.prediction import batch
+from birdlab.prediction import batch, summaries
 from birdlab.prediction.denoise import FLOOR_DB
 from birdlab.prediction.inputs import collect
 from birdlab.prediction.network import Network, threshold_for
@@ -57,6 +57,9 @@ def main(
     denoised: Annotated[bool, typer.Option(help="The recording with everything else turned down.")] = True,
     floor_db: Annotated[float, typer.Option(max=0.0, help="By how much it is turned down.")] = FLOOR_DB,
     page: Annotated[bool, typer.Option(help="An HTML page to see and hear what was found.")] = True,
+    page_events: Annotated[
+        int, typer.Option(min=1, help="Events on that page, the surest of every file.")
+    ] = 240,
     boxes: Annotated[
         bool, typer.Option("--boxes", help="Boxes as people draw them, pauses included, not single sounds.")
     ] = False,
@@ -91,12 +94,11 @@ def main(
                 todo, output, network, wanted, namer, workers=workers or cpu_count(), progress=progress
             )
         if records:
-            batch.write_summaries(records, output, raven="raven" in tables)
-        if page and records:
-            from birdlab.prediction.page import write_page
-
             reasons = [(str(failure.path), failure.reason) for failure in failures]
-            write_page(output / batch.PAGE, records, output, network.grid, reasons)
+            with batch.written_below(output):
+                summaries.write_tables(records, output, all_events="raven" in tables)
+                if page:
+                    summaries.write_page(records, output, network.grid, reasons, page_events)
         _report(records, failures, output, skipped=len(todo.done), threshold=wanted.threshold)
         if failures:
             sys.exit(1)

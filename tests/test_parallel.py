@@ -33,6 +33,21 @@ def test_an_exception_reaches_the_caller() -> None:
         list(mapped(partial(divmod, 1), [0], 2, "counting"))
 
 
+def test_one_thread_holds_until_the_last_one_is_out() -> None:
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    try:
+        first, second = one_thread(), one_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        inside = cv2.getNumThreads()
+        second.__exit__(None, None, None)
+        assert (inside, cv2.getNumThreads()) == (1, 4)
+    finally:
+        cv2.setNumThreads(before)
+
+
 def _one_thread_in_a_worker() -> None:
     cv2.setNumThreads(0)  # as workers of a data loader begin
     with one_thread():

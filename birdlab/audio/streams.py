@@ -96,10 +96,15 @@ class Encoding:
         elif recording.subtype in {"PCM_24", "PCM_32"}:
             subtype = "PCM_24"
         long = recording.frames * recording.channels * _BYTES[subtype] > _WAV_BYTES
-        fits = recording.channels <= _FLAC_CHANNELS and recording.sample_rate <= _FLAC_RATE
+        fits = recording.channels <= _FLAC_CHANNELS and _flac_holds(recording.sample_rate)
         if fits and subtype != "FLOAT" and not long:
             return cls(".flac", "FLAC", subtype)
         return cls(".wav", "RF64" if long else "WAV", subtype)
+
+
+def _flac_holds(sample_rate: int) -> bool:
+    """Frames of a FLAC stream state a rate in 16 bits of Hz or of tens of Hz (RFC 9639, section 9.1.2)."""
+    return sample_rate < 1 << 16 or (sample_rate % 10 == 0 and sample_rate <= _FLAC_RATE)
 
 
 @contextmanager

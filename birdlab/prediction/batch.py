@@ -1,31 +1,24 @@
 """Thousands of files: in parallel, going on where it stopped, whatever is wrong with some of them."""
 
-import csv
-import io
 import os
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Event as Flag
 from typing import Any
 
 from birdlab.errors import BirdlabError
-from birdlab.files import write_text
-from birdlab.prediction.events import Event
-from birdlab.prediction.inputs import RECORDS, Input
+from birdlab.prediction import summaries
+from birdlab.prediction.inputs import Input
 from birdlab.prediction.naming import Namer
 from birdlab.prediction.network import Network
 from birdlab.prediction.outputs import Wanted, planned, predict_file
 from birdlab.prediction.records import Job, Record, pending
-from birdlab.prediction.tables import Detections, write_raven
 
 _LONGEST_NAME = 255
 """Bytes, on all file systems in common use."""
-
-SUMMARY, ALL_EVENTS, PAGE = "_summary.csv", "_summary.selections.txt", "_summary.html"
-"""Over all files; the underscore keeps them first, and apart from a recording called summary."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +60,10 @@ def plan(
     """
     if output.exists() and not output.is_dir():
         raise BirdlabError(f"--output {output} is a file: choose a folder.")
-    summaries = [name for name in (SUMMARY, ALL_EVENTS, PAGE) if (output / name).exists()]
-    if summaries and not (output / RECORDS).is_dir() and not overwrite:
-        raise BirdlabError(
-            f"{output / summaries[0]} exists already. Choose another --output, or add --overwrite."
-        )
+    if not overwrite:
+        summaries.check_own(output)
     settings = _settings(network, wanted, namer)
-    taken: dict[str, Path] = {name: output / name for name in (SUMMARY, ALL_EVENTS, PAGE)}
+    taken: dict[str, Path] = {name: output / name for name in summaries.NAMES}
     wishes, failures = [], []
     for each in inputs:
         try:
@@ -137,16 +127,9 @@ def run(
     with ThreadPoolExecutor(max(1, at_once)) as pool:
         futures = [pool.submit(one, job) for job in todo.jobs]
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-            results = [future.result() for future in futures if future.done()]
-        except PermissionError as error:
-            raise BirdlabError(
-                f"{error}. Choose an --output where you may write, or change its permissions (chmod u+w)."
-            ) from error
-        except OSError as error:
-            raise BirdlabError(
-                f"{error}. What is finished below {output} stays: make room, and give the same command again."
-            ) from error
+            with written_below(output):
+                wait(futures, return_when=FIRST_EXCEPTION)
+                results = [future.result() for future in futures if future.done()]
         finally:
             stopped.set()
             pool.shutdown(cancel_futures=True)
@@ -155,32 +138,23 @@ def run(
     return sorted(records, key=lambda record: record.source), failures
 
 
-def write_summaries(records: Sequence[Record], output: Path, *, raven: bool) -> None:
-    """``_summary.csv``, events by file and label, and Raven's table of several files."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("file", "duration_s", "label", "events", "events_s", "events_per_hour"))
-    for record in records:
-        by_label: dict[str, list[Event]] = defaultdict(list)
-        for event in record.events:
-            by_label[event.label].append(event)
-        for label, events in sorted(by_label.items()) or [("", [])]:
-            seconds = sum(event.end_s - event.begin_s for event in events)
-            an_hour = len(events) / record.duration_s * 3600
-            table.writerow(
-                (
-                    record.source,
-                    f"{record.duration_s:.3f}",
-                    label,
-                    len(events),
-                    f"{seconds:.3f}",
-                    f"{an_hour:.1f}",
-                )
-            )
-    write_text(output / SUMMARY, text.getvalue())
-    if raven and len(records) > 1:
-        every = [Detections(Path(record.source), record.duration_s, record.events) for record in records]
-        write_raven(output / ALL_EVENTS, every)
+@contextmanager
+def written_below(output: Path) -> Iterator[None]:
+    """Around writing results.
+
+    Raises:
+        BirdlabError: if they can't be written; it says what to do.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        raise BirdlabError(
+            f"{error}. Choose an --output where you may write, or change its permissions (chmod u+w)."
+        ) from error
+    except OSError as error:
+        raise BirdlabError(
+            f"{error}. What is finished below {output} stays: make room, and give the same command again."
+        ) from error
 
 
 def _check_name(each: Input) -> None:

@@ -157,6 +157,15 @@ class Components:
         return [Event(*values) for values in zip(*columns, strict=True)]
 
 
+def settled(events: Iterable[Event], duration_s: float, label: str) -> list[Event]:
+    """Events of one label, by begin, within the recording: its last window may have been filled up."""
+    inside = (replace(event, end_s=min(event.end_s, duration_s), label=label) for event in events)
+    return sorted(
+        (event for event in inside if event.begin_s < event.end_s),
+        key=lambda event: (event.begin_s, event.low_hz),
+    )
+
+
 def boxes(events: Iterable[Event], join_s: float = JOIN_S) -> list[Event]:
     """Events as people draw them: one box for what shares a band and follows within ``join_s``.
 

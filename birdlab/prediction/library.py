@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from birdlab.audio.grid import Grid
 from birdlab.errors import BirdlabError
 from birdlab.prediction.denoise import FLOOR_DB, Denoiser
-from birdlab.prediction.events import Components, Event
+from birdlab.prediction.events import Components, Event, settled
 from birdlab.prediction.naming import Namer, named
-from birdlab.prediction.network import Network
+from birdlab.prediction.network import Network, foreground
 from birdlab.prediction.opening import open_namer, open_network
 from birdlab.prediction.stream import Audio, joined, mono_at, stitched
 
@@ -72,23 +73,17 @@ class Predictor:
             threshold: in 0..1; None is the one that validation data chose.
 
         Raises:
-            BirdlabError: for audio of another shape, without samples, or with samples that aren't finite.
+            BirdlabError: for integers, audio of another shape, without samples, or with samples that aren't
+                finite.
         """
-        samples = np.asarray(audio, dtype=np.float32)
-        if samples.ndim not in {1, 2} or samples.size == 0 or sample_rate <= 0:
-            raise BirdlabError(
-                f"audio of shape {list(samples.shape)} at {sample_rate} Hz: expected [n] or [n, channels] "
-                "with samples."
-            )
-        if not np.isfinite(samples).all():
-            raise BirdlabError("audio: some samples are NaN or infinite. Repair the recording.")
+        samples = _checked(np.asarray(audio), sample_rate)
         grid = self.network.grid
         chosen = self.network.threshold if threshold is None else threshold
         mono = mono_at([samples.reshape(len(samples), -1)], sample_rate, grid.sample_rate)
         probabilities = joined(list(stitched(self.network, mono)))
         components = Components(grid, chosen)
-        events = components.see(probabilities) + components.finish()
-        events.sort(key=lambda event: (event.begin_s, event.low_hz))
+        found = components.see(probabilities) + components.finish()
+        events = settled(found, len(samples) / sample_rate, foreground(self.network))
         if self.namer is not None:
             events = self._named(events, samples, sample_rate)
         return Prediction(
@@ -111,6 +106,25 @@ class Predictor:
             return audio[round(start_s * rate) : round((start_s + seconds) * rate)]
 
         return named(events, len(samples) / sample_rate, self.namer, read)
+
+
+def _checked(audio: NDArray[Any], sample_rate: float) -> Audio:
+    if audio.ndim not in {1, 2} or audio.size == 0 or sample_rate <= 0:
+        raise BirdlabError(
+            f"audio of shape {list(audio.shape)} at {sample_rate} Hz: expected [n] or [n, channels] with "
+            "samples."
+        )
+    if audio.ndim == 2 and audio.shape[1] > audio.shape[0]:
+        raise BirdlabError(
+            f"audio of shape {list(audio.shape)}: more channels than samples. Transpose it to [n, channels]."
+        )
+    if not np.issubdtype(audio.dtype, np.floating):
+        raise BirdlabError(
+            f"audio of {audio.dtype}: expected floats whose full scale is 1. Divide 16-bit integers by 32768."
+        )
+    if not np.isfinite(audio).all():
+        raise BirdlabError("audio: some samples are NaN or infinite. Repair the recording.")
+    return audio.astype(np.float32)
 
 
 def load(run: Path | str, *, species: Path | str | None = None, trust: bool = False) -> Predictor:

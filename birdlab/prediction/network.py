@@ -51,6 +51,11 @@ class Network(Protocol):
         """
 
 
+def foreground(network: Network) -> str:
+    """What the network's foreground is called: the label of its events."""
+    return next(iter([*network.classes.values()][1:]), "bird")
+
+
 def threshold_for(network: Network, precision: float) -> float:
     """The lowest threshold that reaches a wanted precision on the network's validation data.
 

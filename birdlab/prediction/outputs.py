@@ -13,10 +13,10 @@ from birdlab.audio.grid import Grid
 from birdlab.audio.streams import Encoding, Recording, writing
 from birdlab.files import replacing_folder
 from birdlab.prediction.denoise import FLOOR_DB, Denoiser
-from birdlab.prediction.events import Components, Event, boxes, paint
+from birdlab.prediction.events import Components, Event, boxes, paint, settled
 from birdlab.prediction.inputs import Input
 from birdlab.prediction.naming import Namer, Reader, named
-from birdlab.prediction.network import Network
+from birdlab.prediction.network import Network, foreground
 from birdlab.prediction.records import Record
 from birdlab.prediction.source import Source
 from birdlab.prediction.stream import Audio, Stretch
@@ -126,8 +126,7 @@ def predict_file(
                 denoised.see(stretch)
         if denoised is not None:
             denoised.finish()
-        label = next(iter([*network.classes.values()][1:]), "bird")
-        events = _settled(events + components.finish(), source.duration_s, label)
+        events = settled(events + components.finish(), source.duration_s, foreground(network))
         if wanted.boxes:
             events = boxes(events)
         if namer is not None and source.recording is not None:
@@ -214,12 +213,3 @@ class _Pictures:
                 path = self._paths["overlays"] / f"{self._name}@{self._page * PAGE_S:05.0f}s.png"
             write_png(path, picture)
             self._page += 1
-
-
-def _settled(events: Sequence[Event], duration_s: float, label: str) -> list[Event]:
-    """In order of begin, within the recording: its last window may have been filled up."""
-    inside = (replace(event, end_s=min(event.end_s, duration_s), label=label) for event in events)
-    return sorted(
-        (event for event in inside if event.begin_s < event.end_s),
-        key=lambda event: (event.begin_s, event.low_hz),
-    )

@@ -2,27 +2,28 @@
 
 import base64
 import io as bytes_io
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from heapq import nlargest
 from pathlib import Path
 
 import jinja2
 import numpy as np
 import soundfile
+import soxr
 
 from birdlab.audio import io
 from birdlab.audio.grid import Grid
 from birdlab.errors import BirdlabError
-from birdlab.files import write_text
 from birdlab.prediction.events import Event, paint
 from birdlab.prediction.pictures import brightness, framed, marked, png, power
 from birdlab.prediction.records import Record
 from birdlab.prediction.stream import Audio
 
-PER_FILE, IN_ALL = 12, 240
-"""Events shown, the surest ones: a page with thousands could not be opened."""
+MOST_EVENTS = 240
+"""Shown unless more are asked for: a page with thousands takes long to open."""
 
+_MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _MARGIN_S = 0.3
 _LONGEST_S = 8.0
 
@@ -54,38 +55,32 @@ class File:
     shown: Sequence[Shown]
 
 
-def write_page(
-    path: Path, records: Sequence[Record], output: Path, grid: Grid, failures: Sequence[tuple[str, str]] = ()
-) -> None:
-    """Write the page.
+def rendered(
+    records: Sequence[Record],
+    output: Path,
+    grid: Grid,
+    failures: Sequence[tuple[str, str]] = (),
+    most_events: int = MOST_EVENTS,
+) -> str:
+    """The page's HTML.
 
     Args:
-        path: of the page.
         records: of finished files.
         output: the folder that their outputs lie below.
         grid: of the spectrograms shown.
         failures: path and message of files that could not be predicted.
+        most_events: shown, the surest ones of every file.
     """
-    chosen = nlargest(
-        IN_ALL,
-        (
-            (event.score, number, event)
-            for number, record in enumerate(records)
-            for event in nlargest(PER_FILE, record.events, key=lambda each: each.score)
-        ),
-        key=lambda each: each[0],
-    )
-    files = []
-    for number, record in enumerate(records):
-        events = [event for _, owner, event in chosen if owner == number]
-        files.append(
-            File(
-                name=record.source,
-                duration_s=record.duration_s,
-                found=len(record.events),
-                shown=list(_shown(record, sorted(events, key=lambda each: each.begin_s), output, grid)),
-            )
+    chosen = _surest(records, most_events)
+    files = [
+        File(
+            name=record.source,
+            duration_s=record.duration_s,
+            found=len(record.events),
+            shown=list(_shown(record, chosen[number], output, grid)),
         )
+        for number, record in enumerate(records)
+    ]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("birdlab.prediction"),
         autoescape=True,
@@ -94,15 +89,29 @@ def write_page(
     )
     hours = sum(record.duration_s for record in records) / 3600
     events_in_all = sum(len(record.events) for record in records)
-    text = environment.get_template("page.html").render(
+    return environment.get_template("page.html").render(
         files=files,
         failures=failures,
         hours=hours,
         events=events_in_all,
         per_hour=events_in_all / hours if hours else 0.0,
-        shown=len(chosen),
+        shown=sum(map(len, chosen.values())),
     )
-    write_text(path, text)
+
+
+def _surest(records: Sequence[Record], count: int) -> dict[int, list[Event]]:
+    """Events by number of their record and by begin: the surest of each, then the second of each, ..."""
+    ranked = (
+        (rank, -event.score, number, event)
+        for number, record in enumerate(records)
+        for rank, event in enumerate(sorted(record.events, key=lambda each: -each.score))
+    )
+    chosen: dict[int, list[Event]] = defaultdict(list)
+    for _, _, number, event in sorted(ranked, key=lambda each: each[:3])[:count]:
+        chosen[number].append(event)
+    return defaultdict(
+        list, {number: sorted(events, key=lambda each: each.begin_s) for number, events in chosen.items()}
+    )
 
 
 def _shown(record: Record, events: Sequence[Event], output: Path, grid: Grid) -> Iterator[Shown]:
@@ -144,7 +153,9 @@ def _picture(audio: Audio, event: Event, begin_s: float, grid: Grid) -> bytes:
 
 
 def _sound(audio: Audio, sample_rate: int) -> str:
-    """As MP3, which every browser plays."""
+    """As MP3, which every browser plays, at the next lower of its rates."""
+    playable = max((rate for rate in _MP3_RATES if rate <= sample_rate), default=_MP3_RATES[0])
+    audio, sample_rate = soxr.resample(audio, sample_rate, playable), playable
     file = bytes_io.BytesIO()
     soundfile.write(file, np.clip(audio, -1, 1), sample_rate, format="MP3", subtype="MPEG_LAYER_III")
     return _url("audio/mpeg", file.getvalue())

@@ -48,6 +48,11 @@ _COLUMNS = ("file", "begin_s", "end_s", "low_hz", "high_hz", "score", "label", "
 
 
 def write_raven(path: Path, recordings: Iterable[Detections]) -> None:
+    """Write Raven's selection table; see `raven`."""
+    write_text(path, raven(recordings))
+
+
+def raven(recordings: Iterable[Detections]) -> str:
     """Raven's selection table, of one recording or of several that Raven opens one after the other."""
     lines = ["\t".join(_RAVEN)]
     before_s = 0.0
@@ -69,7 +74,7 @@ def write_raven(path: Path, recordings: Iterable[Detections]) -> None:
             )
             lines.append("\t".join(cells))
         before_s += recording.duration_s
-    write_text(path, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def write_audacity(path: Path, recordings: Iterable[Detections]) -> None:

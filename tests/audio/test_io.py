@@ -154,6 +154,16 @@ def test_a_wav_from_a_pipe_is_no_truncated_one(whole: dict[str, Path], tmp_path:
     assert len(read(tmp_path / "piped.wav")) == 32_000
 
 
+def test_a_flac_from_a_pipe_is_counted(whole: dict[str, Path], tmp_path: Path) -> None:
+    data = bytearray(whole["flac"].read_bytes())
+    # The last 36 bits of these 8 bytes of STREAMINFO are the total of samples.
+    counted = int.from_bytes(data[18:26], "big")
+    data[18:26] = (counted >> 36 << 36).to_bytes(8, "big")
+    (tmp_path / "piped.flac").write_bytes(data)
+    assert info(tmp_path / "piped.flac").frames == 32_000
+    assert np.array_equal(read(tmp_path / "piped.flac", start_s=0.5), read(whole["flac"], start_s=0.5))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_samples_that_are_not_finite_are_located(tmp_path: Path, bad: float) -> None:
     audio = np.zeros(1000)

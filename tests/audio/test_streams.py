@@ -72,6 +72,16 @@ def test_beyond_full_scale_is_full_scale(tmp_path: Path, subtype: str, bits: int
     assert counts.tolist() == [2**bits - 1, -(2**bits), 2**bits - 1]
 
 
+@pytest.mark.parametrize(("rate", "suffix"), [(192_000, ".flac"), (192_001, ".wav"), (65_535, ".flac")])
+def test_rates_that_flac_has_no_words_for(tmp_path: Path, rate: int, suffix: str) -> None:
+    recording = written(tmp_path / "a.wav", noise(1000, 1), "PCM_16", rate)
+    out = tmp_path / f"b{suffix}"
+    assert Encoding.like(recording).suffix == suffix
+    with writing(out, recording) as write:
+        write(next(recording.blocks()))
+    assert soundfile.info(out).samplerate == rate
+
+
 def test_what_is_no_number_is_refused_with_its_time(tmp_path: Path) -> None:
     audio = np.zeros((100_000, 2))
     audio[80_000, 1] = np.nan

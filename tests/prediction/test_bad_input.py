@@ -17,11 +17,10 @@ import soundfile
 from birdlab.data.boxes import read_boxes
 from birdlab.data.png import write_image
 from birdlab.errors import BirdlabError
-from birdlab.prediction import batch
+from birdlab.prediction import batch, summaries
 from birdlab.prediction.inputs import collect
 from birdlab.prediction.network import Network
 from birdlab.prediction.outputs import Wanted
-from birdlab.prediction.page import write_page
 
 RATE = 8_000
 WANTED = Wanted(threshold=0.5)
@@ -170,10 +169,10 @@ def test_any_name_will_do(loud_tones: Network, tmp_path: Path) -> None:
     for name in NAMES:
         (box,) = read_boxes(tmp_path / "out" / f"{name}.selections.txt")
         assert box.begin_s == pytest.approx(300 / RATE, abs=0.005)
-    batch.write_summaries(records, tmp_path / "out", raven=True)
+    summaries.write_tables(records, tmp_path / "out", all_events=True)
     with (tmp_path / "out/_summary.csv").open(newline="") as file:
         assert {Path(row["file"]).stem for row in csv.DictReader(file)} == {*NAMES, "fine"}
-    write_page(tmp_path / "out/_summary.html", records, tmp_path / "out", loud_tones.grid)
+    summaries.write_page(records, tmp_path / "out", loud_tones.grid, [], 240)
     page = (tmp_path / "out/_summary.html").read_text()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page

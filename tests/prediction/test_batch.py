@@ -1,6 +1,5 @@
 """Whole folders: what lies there afterwards, and what happens if something happens."""
 
-import csv
 import json
 import os
 from collections.abc import Callable
@@ -186,13 +185,6 @@ def test_nothing_is_overwritten_without_a_word(loud_tones: Network, recordings: 
         predict(loud_tones, recordings, out)
 
 
-def test_summaries_of_somebody_else(loud_tones: Network, recordings: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/_summary.csv").write_text("mine")
-    with pytest.raises(BirdlabError, match=r"_summary\.csv exists already"):
-        predict(loud_tones, recordings, tmp_path / "out")
-
-
 def test_moved_recordings_are_still_done(loud_tones: Network, recordings: Path, tmp_path: Path) -> None:
     predict(loud_tones, recordings, tmp_path / "out")
     moved = recordings.rename(tmp_path / "moved")
@@ -242,23 +234,6 @@ def test_a_full_disk_ends_it_with_a_way_out(
     assert files(tmp_path / "out") == {}
     monkeypatch.undo()
     assert len(predict(loud_tones, recordings, tmp_path / "out")[0]) == 2
-
-
-def test_summary_and_the_table_of_all(loud_tones: Network, recordings: Path, tmp_path: Path) -> None:
-    soundfile.write(recordings / "silence.wav", np.zeros(RATE), RATE)
-    records, _ = predict(loud_tones, recordings, tmp_path / "out")
-    batch.write_summaries(records, tmp_path / "out", raven=True)
-    with (tmp_path / "out/_summary.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [(Path(row["file"]).parent.name, row["label"], row["events"]) for row in rows] == [
-        ("dawn", "bird", "2"),
-        ("dusk", "bird", "2"),
-        ("in", "", "0"),
-    ]
-    assert float(rows[0]["events_per_hour"]) == pytest.approx(2 / 1.5 * 3600)
-    every = read_boxes(tmp_path / "out/_summary.selections.txt")
-    # The second recording begins where the first ends.
-    assert [round(box.begin_s, 1) for box in every] == [0.3, 1.1, 1.8, 2.6]
 
 
 class Caller:

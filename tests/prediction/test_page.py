@@ -1,6 +1,8 @@
 """The page: complete in itself, safe from file names, and a browser shows it."""
 
+import base64
 import html.parser
+import io
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,10 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from birdlab.prediction import batch, page
+from birdlab.prediction import batch, page, summaries
+from birdlab.prediction.events import Event
 from birdlab.prediction.inputs import collect
 from birdlab.prediction.network import Network
 from birdlab.prediction.outputs import Wanted
+from birdlab.prediction.records import Record
 
 EVIL = "<img src=x onerror=alert(1)> & 'a' [1] ä"
 
@@ -38,7 +42,7 @@ def written(loud_tones: Network, make_tones, tmp_path: Path) -> Path:  # type: i
     todo = batch.plan(collect([tmp_path / "in"], out), out, loud_tones, wanted)
     records, _ = batch.run(todo, out, loud_tones, wanted)
     failures = [(f"{EVIL}.mp3", f"{EVIL}.mp3: the file is empty")]
-    page.write_page(out / "_summary.html", records, out, loud_tones.grid, failures)
+    summaries.write_page(records, out, loud_tones.grid, failures, 240)
     return out / "_summary.html"
 
 
@@ -59,25 +63,45 @@ def test_names_are_text(written: Path) -> None:
     assert "1 files could not be predicted" in text
 
 
-def test_only_the_surest_are_shown(
-    loud_tones: Network, written: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(page, "IN_ALL", 1)
+def test_only_the_surest_are_shown(loud_tones: Network, written: Path) -> None:
     out = written.parent
     wanted = Wanted(threshold=0.5)
     done = batch.plan(collect([out.parent / "in"], out), out, loud_tones, wanted).done
-    page.write_page(written, sorted(done, key=lambda record: record.source), out, loud_tones.grid)
-    assert written.read_text().count("<figure>") == 1
-    assert "The 1 surest are shown" in written.read_text()
+    text = page.rendered(sorted(done, key=lambda record: record.source), out, loud_tones.grid, most_events=1)
+    assert text.count("<figure>") == 1
+    assert "The 1 surest are shown" in text
+
+
+def test_every_file_has_its_surest_before_any_has_its_second(tmp_path: Path) -> None:
+    scores = {"a": (0.9, 0.8, 0.7), "b": (0.3, 0.2), "c": ()}
+    records = [
+        Record(name, 1, 1, "", {}, {}, events=[Event(i, i + 1, 0, 1, score) for i, score in enumerate(each)])
+        for name, each in scores.items()
+    ]
+    chosen = page._surest(records, 3)
+    assert {number: [event.score for event in chosen[number]] for number in range(3)} == {
+        0: [0.9, 0.8],
+        1: [0.3],
+        2: [],
+    }
+
+
+@pytest.mark.parametrize(("rate", "playable"), [(250_000, 48_000), (30_000, 24_000), (6_000, 8_000)])
+def test_sounds_at_rates_that_browsers_play(rate: int, playable: int) -> None:
+    url = page._sound(np.sin(np.arange(rate) / 10).astype(np.float32), rate)
+    content = base64.b64decode(url.removeprefix("data:audio/mpeg;base64,"))
+    with soundfile.SoundFile(io.BytesIO(content)) as file:
+        assert file.samplerate == playable
+        assert file.frames / playable == pytest.approx(1, abs=0.1)
 
 
 def test_recordings_that_are_gone_are_listed_all_the_same(loud_tones: Network, written: Path) -> None:
     out = written.parent
     done = batch.plan(collect([out.parent / "in"], out), out, loud_tones, Wanted(threshold=0.5)).done
     shutil.rmtree(out.parent / "in")
-    page.write_page(written, done, out, loud_tones.grid)
-    assert "<figure>" not in written.read_text()
-    assert "silent.wav" in written.read_text()
+    text = page.rendered(done, out, loud_tones.grid)
+    assert "<figure>" not in text
+    assert "silent.wav" in text
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -20,7 +21,8 @@ from birdlab.data.resizing import resize_image
 from birdlab.errors import BirdlabError
 from birdlab.predict import app
 from birdlab.prediction.denoise import Denoiser
-from birdlab.prediction.network import threshold_for
+from birdlab.prediction.library import Predictor
+from birdlab.prediction.network import Network, threshold_for
 from birdlab.prediction.run_network import RunNetwork
 from birdlab.run import Run
 from birdlab.tasks.segmentation import foreground_logits
@@ -215,6 +217,45 @@ def test_corrected_tables_are_training_data(run: Run, recordings: Path, tmp_path
     sample = untouched.splits()["test"][0]
     found = read_boxes(tmp_path / "raven/a.selections.txt")
     assert untouched.read(sample)[1].any() == bool(found)
+
+
+@pytest.mark.slow
+def test_a_network_is_trained_from_corrected_tables(run: Run, tmp_path: Path) -> None:
+    """The README's loop: predict, correct in Audacity, train, and predict with what was trained."""
+    (tmp_path / "recordings").mkdir()
+    for number in range(8):
+        audio = np.random.default_rng(number).normal(0, 0.05, 3 * RATE)
+        soundfile.write(tmp_path / f"recordings/{number}.wav", audio, RATE)
+    predicting = ["birdlab.predict", "recordings", "--no-denoised", "--no-page"]
+
+    def command(module: str, *words: str) -> None:
+        subprocess.run([sys.executable, "-m", module, *words], cwd=tmp_path, check=True, timeout=600)
+
+    command(predicting[0], str(run.directory), *predicting[1:], "--output", "found", "--table", "audacity")
+    for number in range(8):
+        (tmp_path / f"found/{number}.txt").write_text("1.0\t1.5\tbird\n\\\t4000.0\t5000.0\n")
+    words = ["data=annotated_audio", "data.root=recordings", "data.labels=found", "scale=smoke", "logger=csv"]
+    words += ["data.fractions=[0.5,0.25,0.25]", "model.widths=[4,8]", "hydra.run.dir=trained"]
+    command("birdlab.train", "+experiment=focal_tversky", *words)
+    command(predicting[0], "trained", *predicting[1:], "--output", "again")
+    assert len(list((tmp_path / "again").glob("[0-7].selections.txt"))) == 8
+
+
+def test_audio_that_would_be_misread_is_refused(loud_tones: Network) -> None:
+    predictor = Predictor(loud_tones)
+    with pytest.raises(BirdlabError, match=r"int16.*Divide 16-bit integers by 32768"):
+        predictor.predict(np.zeros(800, np.int16), 8000)
+    with pytest.raises(BirdlabError, match=r"\[2, 800\]: more channels than samples. Transpose it"):
+        predictor.predict(np.zeros((2, 800)), 8000)
+
+
+def test_events_of_the_library_end_with_the_audio(
+    loud_tones: Network, make_tones: Callable[..., np.ndarray]
+) -> None:
+    audio = make_tones((0.05, 0.1003, 1000), duration_s=0.1003)
+    (event,) = Predictor(loud_tones).predict(audio, 8000).events
+    assert event.end_s == len(audio) / 8000
+    assert event.label == "bird"
 
 
 def test_importing_birdlab_is_light() -> None:
