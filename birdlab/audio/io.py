@@ -38,7 +38,7 @@ _OGG_PAGE_BYTES = 27 + 255 + 255 * 255
 _WRITABLE = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS"}
 
 _UNCOUNTED = (1 << 63) - 1
-"""libsndfile's count of frames where the header has none."""
+"""libsndfile's count of frames where a header has none."""
 
 _BLOCK = 1 << 16
 """Frames per call: libvorbis keeps all that one call writes on the stack."""
@@ -174,6 +174,11 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
         with soundfile.SoundFile(path) as file:
             if file.frames == 0:
                 raise BirdlabError(f"{path}: holds no samples. Remove it or fetch it again.")
+            if file.frames == _UNCOUNTED:
+                raise BirdlabError(
+                    f"{path}: its header doesn't count its samples, as that of FLAC written into a pipe. Write it "
+                    "again, e.g. with: ffmpeg -i FILE NEW.flac"
+                )
             _check_whole(path, file)
             yield file
     except soundfile.SoundFileError as error:
@@ -184,17 +189,13 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
 
 
 def frame_count(path: Path, file: soundfile.SoundFile) -> int:
-    """Samples per channel: the header's count, or, where it has none, what decoding yields."""
-    # Without a count libmpg123 extrapolates from the file size, up to 10 % too far on published recordings;
-    # FLAC written into a pipe has none either.
-    uncounted = not _mp3_states_length(path) if file.format == "MP3" else file.frames == _UNCOUNTED
-    if not uncounted:
+    """Samples per channel: the header's count, or, where an MP3 has none, what decoding yields."""
+    if file.format != "MP3" or _mp3_states_length(path):
         return int(file.frames)
+    # Without a count libmpg123 extrapolates from the file size, up to 10 % too far on published recordings.
     frames = 0
-    # Opened again: libFLAC seeks no more once it has met the end of a stream without a count.
-    with soundfile.SoundFile(path) as another:
-        while decoded := len(another.read(_BLOCK, dtype="float32")):
-            frames += decoded
+    while decoded := len(file.read(_BLOCK, dtype="float32")):
+        frames += decoded
     if frames == 0:
         raise BirdlabError(f"{path}: holds no samples. Remove it or fetch it again.")
     return frames
