@@ -176,8 +176,8 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
                 raise BirdlabError(f"{path}: holds no samples. Remove it or fetch it again.")
             if file.frames == _UNCOUNTED:
                 raise BirdlabError(
-                    f"{path}: its header doesn't count its samples, as that of FLAC written into a pipe. Write it "
-                    "again, e.g. with: ffmpeg -i FILE NEW.flac"
+                    f"{path}: its header doesn't count its samples, as that of FLAC written into a pipe. "
+                    "Write it again, e.g. with: ffmpeg -i FILE NEW.flac"
                 )
             _check_whole(path, file)
             yield file

@@ -1,15 +1,19 @@
 """How many times faster than real time ``birdlab.predict`` is, with everything written, and its peak memory.
 
-    python experiments/prediction_speed/predict.py RUN [--recording FILE] [--hours 1 10]
+    python experiments/prediction_speed/predict.py RUN [--recording FILE]
+    python experiments/prediction_speed/predict.py RUN --hours 1 10 --repeats 0
+    python experiments/prediction_speed/predict.py RUN --hours 24 --repeats 0 --networks onnxruntime
 
 A ten-minute recording (the given one again and again, or synthetic scenes) is predicted by the command as a
 user gives it, from the run (torch) and from its exported file (onnxruntime), and treated by other tools, on
 one core and on two, in turns; the figure is the fastest of several, process start included. What they do
-differs: noisereduce cleans sound and finds nothing, scikit-maad finds regions and cleans nothing. Then long
-recordings, with tables and denoised audio: their peak memory must be the same.
+differs: noisereduce cleans sound and finds nothing, scikit-maad finds regions and cleans nothing. Long
+recordings are of 48 kHz, and get tables and denoised audio: their peak memory must be the same. Rows of
+predict.csv that are measured again are replaced, others stay.
 """
 
 import argparse
+import csv
 import os
 import subprocess
 import sys
@@ -19,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 
 from birdlab.audio import io
 from birdlab.data.synthesis.scene import SAMPLE_RATE, Recipe, scene
@@ -44,16 +49,18 @@ sys.exit(status != 0)
 """
 """A process begins with the peak memory of the one that starts it, so that this one must be small."""
 
+LONG_RATE = 48_000
 EVERYTHING = ("--mask", "--overlay", "--denoised", "--page", "--table", "raven", "--table", "csv")
 
 
-def blocks(recording: Path | None, seconds: float) -> Iterator[np.ndarray]:
-    """Audio of so many seconds at 32 kHz."""
+def blocks(recording: Path | None, seconds: float, rate: int) -> Iterator[np.ndarray]:
+    """Audio of so many seconds."""
     if recording is not None:
-        made = [io.read(recording, SAMPLE_RATE)]
+        made = [io.read(recording, rate)]
     else:
-        made = [scene(Recipe(), seed=0, split="test", index=index).audio for index in range(20)]
-    left, number = round(seconds * SAMPLE_RATE), 0
+        scenes = (scene(Recipe(), seed=0, split="test", index=index).audio for index in range(20))
+        made = [soxr.resample(audio, SAMPLE_RATE, rate) for audio in scenes]
+    left, number = round(seconds * rate), 0
     while left > 0:
         block = made[number % len(made)][:left]
         yield block
@@ -61,10 +68,10 @@ def blocks(recording: Path | None, seconds: float) -> Iterator[np.ndarray]:
         number += 1
 
 
-def written(path: Path, recording: Path | None, seconds: float) -> Path:
+def written(path: Path, recording: Path | None, seconds: float, rate: int = SAMPLE_RATE) -> Path:
     """A FLAC file of so many seconds."""
-    with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1, "PCM_16") as file:
-        for block in blocks(recording, seconds):
+    with soundfile.SoundFile(path, "w", rate, 1, "PCM_16") as file:
+        for block in blocks(recording, seconds, rate):
             file.write(block)
     return path
 
@@ -89,11 +96,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--hours", type=float, nargs="*", default=[])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--networks", nargs="+", default=["torch", "onnxruntime"])
     parser.add_argument("--output", type=Path, default=HERE, help="folder of predict.csv")
     given = parser.parse_args()
     available = sorted(os.sched_getaffinity(0))
     device = environment()["device"]
-    rows: list[dict[str, object]] = []
+    table = given.output / "predict.csv"
+    rows: dict[tuple[str, str], dict[str, object]] = {}
+    if table.exists():
+        with table.open(newline="") as file:
+            rows = {(row["what"], row["cores"]): dict(row) for row in csv.DictReader(file)}
 
     def add(what: str, cores: int, seconds: float, figures: tuple[float, float, float]) -> None:
         wall, cpu, memory = figures
@@ -107,10 +119,10 @@ def main() -> None:
             "times_real_time": round(seconds / wall, 1),
             "peak_gb": round(memory, 2),
         }
-        rows.append(row)
+        rows[what, str(cores)] = row
         print(row, flush=True)
         # Whatever happens next, what is measured is kept.
-        write_csv(given.output / "predict.csv", rows)
+        write_csv(table, list(rows.values()))
 
     def command(network: Path, audio: Path, output: str, *switches: str) -> list[str]:
         return ["-m", "birdlab.predict", str(network), str(audio), "--output", f"{output}/made", *switches]
@@ -118,9 +130,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         exported = export(given.run, Path(folder) / "model.onnx").path
         networks = {"torch": given.run, "onnxruntime": exported}
+        networks = {name: networks[name] for name in given.networks}
         start = written(Path(folder) / "start.flac", given.recording, 1.0)
         audio = written(Path(folder) / "audio.flac", given.recording, given.minutes * 60)
-        for cores in (1, 2)[: len(available)]:
+        for cores in (1, 2)[: len(available)] if given.repeats else ():
             chosen = available[:cores]
             runs: dict[tuple[str, float], list[tuple[float, float, float]]] = {}
             for _ in range(given.repeats):
@@ -143,12 +156,12 @@ def main() -> None:
                 if each:
                     add(what, cores, seconds, min(each))
         for hours in given.hours:
-            long = written(Path(folder) / "long.flac", given.recording, hours * 3600)
+            long = written(Path(folder) / "long.flac", given.recording, hours * 3600, LONG_RATE)
             for name, path in networks.items():
                 with tempfile.TemporaryDirectory() as output:
                     figures = measured(command(path, long, output, "--no-page"), available[:2])
                 if figures:
-                    what = f"birdlab, {name}: {hours:g} h, table and denoised"
+                    what = f"birdlab, {name}: {hours:g} h of 48 kHz, table and denoised"
                     add(what, min(2, len(available)), hours * 3600, figures)
 
 
