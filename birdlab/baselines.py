@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from birdlab.audio.levels import from_unit
 from birdlab.data.resizing import resize_mask
+from birdlab.data.source import Picture
 from birdlab.tasks.segmentation import to_native
 
 _FLOOR = 4 / 255
@@ -26,14 +28,24 @@ class EnergyThreshold(nn.Module):
     median of its column then still is above 0 (gusts, drops and clicks are broad, most calls narrow). A floor
     of 4 grey steps is added to every pixel first, since the dB of darker ones tell about rounding.
 
+    A picture of levels is in dB as it is.
+
     It takes the place of a network: what 0 to 16 dB become is a probability of 0 to 1, whose threshold is
     chosen on validation data like any network's. Of the variants tried on mixtures of real calls and noise
     (plain intensity, row medians only, other quantiles and floors, smoothing) this one had the best IoU.
+
+    Args:
+        picture: what an image's 0 to 1 stand for; see `birdlab.data.source.SegmentationSource`.
     """
+
+    def __init__(self, picture: Picture = "magnitude") -> None:
+        super().__init__()
+        self.picture = picture
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits [B, 1, F, T] of images [B, C, F, T] in [0, 1]; all channels are taken to be the same."""
-        energy_db = 20 * (image[:, :1].float() + _FLOOR).log10()
+        one = image[:, :1].float()
+        energy_db = from_unit(one) if self.picture == "level" else 20 * (one + _FLOOR).log10()
         above_row = energy_db - energy_db.median(dim=-1, keepdim=True).values
         above_both = above_row - above_row.median(dim=-2, keepdim=True).values.clamp(min=0)
         return (above_both / _SCALE_DB).logit(eps=_CERTAIN)

@@ -1,6 +1,7 @@
 """From a config to the objects it describes: the same for training, evaluation and prediction."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from birdlab.callbacks.throughput import Throughput
 from birdlab.checkpoint_io import CheckpointFiles
 from birdlab.data.module import SourceData
 from birdlab.errors import BirdlabError
-from birdlab.models.weights import missing_encoder
+from birdlab.models.weights import load_state, load_strictly, missing_encoder
 from birdlab.run import Run
 from birdlab.tasks import Task
 
@@ -41,7 +42,11 @@ def build_task(cfg: DictConfig, *, pretrained: bool = True) -> Task:
             start from are not to be had.
     """
     torch.manual_seed(cfg.seed)
-    net = _build_net(cfg.model if pretrained else _untrained(cfg.model))
+    start = cfg.get("start_from") if pretrained else None
+    net = _build_net(_untrained(cfg.model) if start or not pretrained else cfg.model)
+    if start:
+        source = Path(start).expanduser()
+        load_strictly(net, load_state(source), str(source))
     if "channels" in cfg.data:
         _check_channels(cfg)
     _check_size(cfg, net)
@@ -119,6 +124,12 @@ def _check_channels(cfg: DictConfig) -> None:
         raise BirdlabError(
             f"model.in_channels={channels}, but images have data.channels={cfg.data.channels}: "
             "set data.channels, which networks follow."
+        )
+    given = OmegaConf.select(cfg, "task.module.front_end.channels")
+    if given is not None and len(given) != cfg.data.channels:
+        raise BirdlabError(
+            f"task.module.front_end.channels={list(given)}, but data.channels={cfg.data.channels}: "
+            f"set data.channels={len(given)}."
         )
     if logits not in (None, 1, 2):
         key = "classes" if "classes" in cfg.model else "out_channels"

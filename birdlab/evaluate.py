@@ -21,7 +21,7 @@ from birdlab.run import Run
 from birdlab.tasks import Task
 
 FRONT_END = (
-    *("sample_rate", "image_size", "channels", "sides", "window_s", "hop_s"),
+    *("sample_rate", "image_size", "picture", "window_length", "channels", "sides", "window_s", "hop_s"),
     *("n_fft", "hop", "n_mels", "fmin", "fmax", "segments", "segment_s", "multilabel", "prior"),
 )
 """What a network was made for, whatever data set it is scored on."""

@@ -15,7 +15,6 @@ from rich.table import Table
 
 from birdlab import config, figures
 from birdlab.build import build_data
-from birdlab.data.loading import Draw, SegmentationDataset
 from birdlab.data.segmentation import SegmentationData
 from birdlab.data.source import SPLITS, Split
 from birdlab.errors import BirdlabError, command
@@ -41,25 +40,19 @@ def preview(data: SegmentationData, split: Split, n: int) -> dict[str, Figure]:
     arrays = data.arrays(split)
     indices = spread(shares[split], n)
     augmented = data.augment is not None and split == "train"
-    plain = SegmentationDataset(arrays)
-    drawn = SegmentationDataset(arrays, data.augment if augmented else None)
     extents = [extent_of(data.source, data.splits[split][index]) for index in indices]
     ids = [arrays.ids[index] for index in indices]
 
-    def pair(dataset: SegmentationDataset, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        item = dataset[Draw(epoch, index)]
-        return item["image"], item["mask"]
-
     pictures = {"foreground": figures.foreground_histogram(shares)}
-    as_they_are = [pair(plain, 0, index) for index in indices]
-    images, masks = [image for image, _ in as_they_are], [mask for _, mask in as_they_are]
+    images, masks = ([np.array(arrays[field][index]) for index in indices] for field in ("images", "masks"))
     pictures["samples"] = figures.example_pairs(images, masks, extents, ids)
     if augmented:
         draws = [
-            [first, *(pair(drawn, epoch, index) for epoch in range(_DRAWS))]
-            for first, index in zip(as_they_are, indices, strict=True)
+            list(zip(images, masks, strict=True)),
+            *(data.drawn(indices, epoch) for epoch in range(_DRAWS)),
         ]
-        pictures["augmented"] = figures.augmentation_draws(draws, extents, ids)
+        of_each = [list(pairs) for pairs in zip(*draws, strict=True)]
+        pictures["augmented"] = figures.augmentation_draws(of_each, extents, ids)
     return pictures
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 from birdlab.audio import io
 from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.boxes import Box, read_boxes
+from birdlab.data.masks import sound_in
 from birdlab.data.pairs import by_stem, listed, paired, subfolder
 from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import assign, finish, recording_id
 from birdlab.data.windows import check_window, window_starts
 from birdlab.errors import BirdlabError
+
+Truth = Literal["boxes", "sound"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +61,12 @@ class AnnotatedAudio(SegmentationSource):
         root: the folder.
         labels: folder of the label files, if it is elsewhere.
         fractions: shares of train, val and test; by default all of it is for testing.
+        truth: ``boxes`` as they are, or the ``sound`` in them, what stands above the background; see
+            `birdlab.data.masks.sound_in`.
     """
 
     root: Path
+    truth: Truth = "boxes"
     labels: Path | None = None
     fractions: tuple[float, float, float] = (0.0, 0.0, 1.0)
     window_s: float | None = 3.0
@@ -70,12 +77,9 @@ class AnnotatedAudio(SegmentationSource):
             object.__setattr__(self, "labels", Path(self.labels).expanduser())
         object.__setattr__(self, "fractions", tuple(self.fractions))
         front_end = self.spectrogram
+        if self.truth not in get_args(Truth):
+            raise BirdlabError(f"data.truth={self.truth}: give {' or '.join(get_args(Truth))}.")
         check_window(self.window_s, self.hop_s, front_end.window_length / front_end.sample_rate)
-
-    @property
-    def spectrogram(self) -> Spectrogram:
-        """How images are made from audio."""
-        return Spectrogram(sample_rate=self.sample_rate, sides=self.sides)
 
     def splits(self) -> dict[Split, list[Sample]]:
         """See `Source.splits`. Reads labels and the headers of recordings."""
@@ -92,9 +96,13 @@ class AnnotatedAudio(SegmentationSource):
     def read(self, sample: Sample) -> tuple[Image, Mask]:
         """See `SegmentationSource.read`."""
         sample = _known(sample)
-        image: Image = self.spectrogram.image(torch.from_numpy(self.audio(sample))).numpy()
+        audio = torch.from_numpy(self.audio(sample))
+        image: Image = self.spectrogram.image(audio).numpy()
         begin_s = sample.start / self.sample_rate
-        return image, paint(read_boxes(sample.labels), self.spectrogram, image.shape[1], begin_s)
+        mask = paint(read_boxes(sample.labels), self.spectrogram, image.shape[1], begin_s)
+        if self.truth == "sound":
+            mask = sound_in(mask, self.spectrogram.magnitude(audio))
+        return image, mask
 
     def audio(self, sample: Sample) -> NDArray[np.float32]:
         """The sample's stretch of its recording: float32 [n] at ``sample_rate``, padded to ``window_s``."""

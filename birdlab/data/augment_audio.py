@@ -127,13 +127,13 @@ class SpeciesAugmentation(nn.Module):
         if self.mixup > 0:
             power, label = self._mixed(power, label, classes, rng)
         if self.gain_db is not None:
-            power = power * _column(10 ** (rng.uniform(*self.gain_db, batch) / 10), power)
+            power = power * column(10 ** (rng.uniform(*self.gain_db, batch) / 10), power)
         level = self._masked(decibels(power), rng)
         return level.reshape(batch, mels, segments, frames).transpose(1, 2).to(stack.dtype), label
 
     def _shifted(self, power: Tensor, rng: np.random.Generator) -> Tensor:
         steps = rng.integers(0, power.shape[-1], len(power)) * (rng.random(len(power)) < self.shift)
-        return _rolled(power, steps)
+        return rolled(power, steps)
 
     def _noisy(self, power: Tensor, rng: np.random.Generator) -> Tensor:
         if not len(self.clips):
@@ -141,15 +141,15 @@ class SpeciesAugmentation(nn.Module):
         self.clips = self.clips.to(power.device)
         chosen = torch.from_numpy(rng.integers(0, len(self.clips), len(power))).to(power.device)
         noise = power_of(_joined(self.clips[chosen].float()))
-        noise = _rolled(noise, rng.integers(0, noise.shape[-1], len(noise)))
+        noise = rolled(noise, rng.integers(0, noise.shape[-1], len(noise)))
         ratio = 10 ** (-rng.uniform(*self.snr_db, len(power)) / 10) * (rng.random(len(power)) < self.noise_p)
-        return power + noise * (_mean(power) / _mean(noise)) * _column(ratio, power)
+        return power + noise * (_mean(power) / _mean(noise)) * column(ratio, power)
 
     def _mixed(
         self, power: Tensor, label: Tensor, classes: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
         other = torch.from_numpy(rng.permutation(len(power))).to(power.device)
-        share = _column(rng.beta(self.mixup, self.mixup, len(power)), power)
+        share = column(rng.beta(self.mixup, self.mixup, len(power)), power)
         level = _mean(power)
         even = power / level
         targets = F.one_hot(label, classes).float() if label.ndim == 1 else label
@@ -162,13 +162,8 @@ class SpeciesAugmentation(nn.Module):
             (self.frequency_masks, self.mask_frequency, 1),
             (self.time_masks, self.mask_time, 2),
         ):
-            size = level.shape[axis]
-            place = torch.arange(size, device=level.device)
             for _ in range(count):
-                width = rng.integers(0, int(share * size) + 1, len(level))
-                first = rng.integers(0, size - width + 1)
-                hidden = (place >= _of(first, level)[:, None]) & (place < _of(first + width, level)[:, None])
-                level = torch.where(hidden.unsqueeze(3 - axis), mean, level)
+                level = torch.where(hidden(level, share, axis, rng), mean, level)
         return level
 
 
@@ -182,15 +177,25 @@ def _mean(power: Tensor) -> Tensor:
     return power.mean(dim=(1, 2), keepdim=True)
 
 
-def _rolled(power: Tensor, steps: np.ndarray) -> Tensor:
-    """Each recording [B, M, L] later by its number of frames, the end coming in at the beginning."""
-    source = torch.arange(power.shape[-1], device=power.device) - _of(steps, power)[:, None]
-    return power.gather(2, (source % power.shape[-1])[:, None].expand_as(power))
+def rolled(each: Tensor, steps: np.ndarray) -> Tensor:
+    """Each recording [B, F, T] later by its number of frames [B], the end coming in at the beginning."""
+    source = torch.arange(each.shape[-1], device=each.device) - _of(steps, each)[:, None]
+    return each.gather(2, (source % each.shape[-1])[:, None].expand_as(each))
 
 
-def _column(values: np.ndarray, like: Tensor) -> Tensor:
+def column(values: np.ndarray, like: Tensor) -> Tensor:
     """One number for each recording [B, 1, 1]."""
     return torch.from_numpy(values).to(like.device, like.dtype)[:, None, None]
+
+
+def hidden(level: Tensor, share: float, axis: int, rng: np.random.Generator) -> Tensor:
+    """A stretch of each recording [B, F, T], at most ``share`` of an axis: bool [B, F, 1] or [B, 1, T]."""
+    size = level.shape[axis]
+    place = torch.arange(size, device=level.device)
+    width = rng.integers(0, int(share * size) + 1, len(level))
+    first = rng.integers(0, size - width + 1)
+    inside = (place >= _of(first, level)[:, None]) & (place < _of(first + width, level)[:, None])
+    return inside.unsqueeze(3 - axis)
 
 
 def _of(values: np.ndarray, like: Tensor) -> Tensor:

@@ -118,11 +118,9 @@ class ClassificationData(SourceData):
         trainer = self.trainer
         if self.augment is None or trainer is None or not trainer.training:
             return batch
-        # With accumulated gradients several batches belong to one step of the optimizer.
-        parts = trainer.accumulate_grad_batches
-        part = trainer.fit_loop.epoch_loop.batch_progress.current.ready % parts if parts > 1 else 0
-        step = (trainer.global_rank, trainer.global_step * parts + part)
-        stack, label = self.augment(batch["stack"], batch["label"], classes=len(self.names), step=step)
+        stack, label = self.augment(
+            batch["stack"], batch["label"], classes=len(self.names), step=self.drawing_step()
+        )
         return batch | {"stack": stack, "label": label}
 
     def _loader(self, split: Split, *, training: bool = False) -> DataLoader[Batch]:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birdlab.audio import io
-from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.pairs import by_stem, listed, paired, subfolder
 from birdlab.data.png import image_size, read_image
 from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split
@@ -82,11 +81,6 @@ class ImageFolders(SegmentationSource):
         front_end = self.spectrogram
         check_window(self.window_s, self.hop_s, front_end.window_length / front_end.sample_rate)
 
-    @property
-    def spectrogram(self) -> Spectrogram:
-        """How the images were made from audio."""
-        return Spectrogram(sample_rate=self.sample_rate, sides=self.sides)
-
     def splits(self) -> dict[Split, list[Sample]]:
         """See `Source.splits`. Reads names and PNG headers only."""
         if not self.root.is_dir():
@@ -104,6 +98,9 @@ class ImageFolders(SegmentationSource):
         image, mask = read_image(sample.image), self._class_indices(sample.mask, read_image(sample.mask))
         if self.sides == "one":
             image, mask = image[::-1], mask[::-1]
+        elif self.spectrogram.sides == "one":
+            half = self.spectrogram.rows
+            image, mask = image[-half:], mask[-half:]
         return _cut(image, sample), _cut(mask, sample)
 
     def audio(self, sample: Sample) -> NDArray[np.float32]:

@@ -13,6 +13,8 @@ _LEVEL_ROWS, _LEVEL_COLUMNS = 15, 151
 _CLOSING = (9, 7)
 _OPENING = (5, 3)
 _PAUSE_COLUMNS = 50
+_SOUND_BLUR = (7, 15)  # columns, rows
+_SOUND_DB = 8.0
 
 
 def background_level(background: Tensor) -> Tensor:
@@ -62,6 +64,34 @@ def bird_mask(
     above_background = clean > background * 10 ** (snr_db / 20)
     near_peak = clean > clean.max() * 10 ** (-peak_range_db / 20)
     return torch.from_numpy(_tidied((above_background & near_peak).numpy().view(np.uint8)).view(np.bool_))
+
+
+def sound_in(boxes: NDArray[np.uint8], magnitude: Tensor) -> NDArray[np.uint8]:
+    """What of hand-drawn boxes is sound and no pause: cells well above the background of their frequency.
+
+    That background is the level that a quarter of the row's cells outside of all boxes don't exceed; of all
+    its cells, a tenth, where boxes leave less than a quarter of the row. Levels are smoothed as far as the
+    spectrogram resolves, and the mask is tidied as in `bird_mask`.
+
+    Args:
+        boxes: class indices [F, T].
+        magnitude: of the official spectrogram [F, T].
+
+    Returns:
+        [F, T], the class index where there is sound, elsewhere 0. A box in which nothing stands out stays as
+        it was drawn: who drew it heard something.
+    """
+    power = cv2.blur(magnitude.square().numpy(), _SOUND_BLUR, borderType=cv2.BORDER_REFLECT)
+    outside = np.where(boxes == 0, power, np.nan)
+    enough = np.count_nonzero(boxes == 0, axis=1) >= boxes.shape[1] / 4
+    background = np.quantile(power, 0.1, axis=1)
+    background[enough] = np.nanquantile(outside[enough], 0.25, axis=1)
+    stands_out = power > background[:, None] * 10 ** (_SOUND_DB / 10)
+    sound = boxes * _tidied((stands_out & (boxes != 0)).astype(np.uint8))
+    count, label = cv2.connectedComponents((boxes != 0).astype(np.uint8))
+    filled = np.bincount(label[sound != 0], minlength=count)
+    silent = np.flatnonzero(filled == 0)
+    return np.where(np.isin(label, silent[silent > 0]), boxes, sound).astype(np.uint8, copy=False)
 
 
 def call_columns(mask: Tensor) -> float:

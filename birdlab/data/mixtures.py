@@ -138,11 +138,6 @@ class Mixtures(SegmentationSource):
                 f"data.size={dict(self.size)}: give the number of mixtures of each of {', '.join(SPLITS)}."
             )
 
-    @property
-    def spectrogram(self) -> Spectrogram:
-        """How images are made from audio."""
-        return Spectrogram(sample_rate=self.sample_rate, sides=self.sides)
-
     def splits(self) -> dict[Split, list[Sample]]:
         """See `Source.splits`. Reads the headers of all recordings."""
         calls = self._divided("calls", self.calls)
@@ -221,7 +216,7 @@ class Mixtures(SegmentationSource):
                 clean += np.float32(gain) * track
                 mask[:, columns] |= found
                 visible.append(call)
-        if self.sides == "two":
+        if self.spectrogram.sides == "two":
             mask = torch.cat([mask[1:-1].flip(0), mask])
         return Scene(background, clean, mask, tuple(visible))
 

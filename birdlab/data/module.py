@@ -128,6 +128,15 @@ class SourceData(LightningDataModule):
     def _cached(self, name: str, samples: Sequence[Sample], source: Source | None = None) -> Arrays:
         return cached(source or self.source, name, samples, self.cache_dir, self._reading_threads)
 
+    def drawing_step(self) -> tuple[int, int]:
+        """Rank and batch of the training, over all epochs: what augmentation on the device draws from."""
+        trainer = self.trainer
+        assert trainer is not None
+        # With accumulated gradients several batches belong to one step of the optimizer.
+        parts = trainer.accumulate_grad_batches
+        part = trainer.fit_loop.epoch_loop.batch_progress.current.ready % parts if parts > 1 else 0
+        return trainer.global_rank, trainer.global_step * parts + part
+
     def _batches(
         self, dataset: Dataset[Any], collate: Callable[[Any], Any], *, training: bool, idle: bool
     ) -> DataLoader[Any]:

@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn import functional as F
 
+from birdlab.audio.levels import LevelPicture
+from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.resizing import resize_image, resize_mask
+from birdlab.errors import BirdlabError
 
 Split = Literal["train", "val", "test"]
+Picture = Literal["magnitude", "level"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 Image = NDArray[np.uint8]
 """Spectrogram image [F, T]: uint8, 0..255 standing for 0..1, row 0 the lowest frequency."""
@@ -121,19 +127,32 @@ class SegmentationSource(Source):
 
     Attributes:
         image_size: (frequency rows, time columns) of what the network sees.
+        picture: what that is: ``magnitude`` is the image of `read`, resized; ``level`` is made from the
+            recording behind it, in decibels and at full resolution (`birdlab.audio.levels.LevelPicture`).
+        window_length: samples under the window of a picture of levels.
         channels: image channels of the network's input; the grey image is repeated.
         classes: what the mask files' pixel values mean, ``{value: name}``; the first is background.
-        sides: ``two`` for images from -fs/2 to fs/2 (BirdSoundsDenoising), ``one`` for 0 to fs/2.
+        sides: ``two`` for images from -fs/2 to fs/2 (BirdSoundsDenoising), ``one`` for 0 to fs/2. Pictures of
+            levels have one, and so have the masks that go with them.
         window_s: seconds of one sample; None takes a whole file.
         hop_s: seconds between the starts of two samples; None is ``window_s``.
     """
 
     image_size: tuple[int, int] = (128, 128)
+    picture: Picture = "magnitude"
+    window_length: int = 1024
     channels: int = 1
     classes: Mapping[int, str] = field(default_factory=lambda: {0: "background", 255: "bird"})
     sides: Literal["two", "one"] = "two"
     window_s: float | None = None
     hop_s: float | None = None
+
+    @property
+    def spectrogram(self) -> Spectrogram:
+        """On whose cells the images and masks of `read` lie."""
+        return Spectrogram(
+            sample_rate=self.sample_rate, sides="one" if self.picture == "level" else self.sides
+        )
 
     @property
     def fields(self) -> Mapping[str, Field]:
@@ -149,13 +168,33 @@ class SegmentationSource(Source):
             BirdlabError: naming the file that cannot be read, or whose size or values do not fit.
         """
 
+    def audio(self, sample: Sample) -> NDArray[np.float32]:
+        """The recording behind an image: float32 [n] at ``sample_rate``.
+
+        Raises:
+            BirdlabError: if there is none, or it can't be read.
+        """
+        raise BirdlabError(
+            f"data.picture=level needs recordings, and {type(self).__name__} has none: set "
+            "data.picture=magnitude."
+        )
+
     def decode(self, sample: Sample) -> Decoded:
         """See `Source.decode`."""
         image, mask = self.read(sample)
-        return {
-            "images": resize_image(image, self.image_size),
-            "masks": resize_mask(mask, self.image_size),
-        }
+        return {"images": self._seen(sample, image), "masks": resize_mask(mask, self.image_size)}
+
+    def _seen(self, sample: Sample, image: Image) -> Image:
+        """What the network sees of a sample [rows, columns]."""
+        if self.picture == "magnitude":
+            return resize_image(image, self.image_size)
+        audio = torch.from_numpy(self.audio(sample))
+        if self.window_s is not None:
+            # Recordings may differ from their pictures by the delay of a decoder.
+            length = round(self.window_s * self.sample_rate)
+            audio = F.pad(audio[:length], (0, max(0, length - len(audio))))
+        seen: Image = LevelPicture(*self.image_size, self.window_length).image(audio).numpy()
+        return seen
 
     def facts(self, sample: Sample) -> dict[str, Any]:
         """See `Source.facts`; all samples have one length where there is a window."""

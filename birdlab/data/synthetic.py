@@ -110,5 +110,9 @@ class Synthetic(SegmentationSource):
     @cached_property
     def _files(self) -> ImageFolders:
         return ImageFolders(
-            root=self.folder, classes=self.classes, sample_rate=self.sample_rate, sides=self.sides
+            root=self.folder,
+            classes=self.classes,
+            sample_rate=self.sample_rate,
+            sides=self.sides,
+            picture=self.picture,
         )

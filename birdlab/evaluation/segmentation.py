@@ -57,7 +57,7 @@ def reference_scores(data: SegmentationData, split: Split, validation: Segmentat
     The energy threshold sees what the network sees, and its threshold is chosen on validation data in the
     same way.
     """
-    energy = EnergyThreshold()
+    energy = EnergyThreshold(data.source.picture)
     on_validation = SegmentationScores()
     for batch in validation.val_dataloader():
         on_validation.update(foreground_logits(energy(_images(batch))), batch["mask"])

@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.cache import Arrays
 from birdlab.data.source import Sample, SegmentationSource
 from birdlab.figures.style import Extent
@@ -30,5 +29,5 @@ def extent_of(source: SegmentationSource, sample: Sample) -> Extent:
     duration = source.window_s
     if duration is None:
         columns = source.read(sample)[0].shape[1]
-        duration = Spectrogram(sample_rate=source.sample_rate).samples(columns) / source.sample_rate
-    return Extent(duration, source.sample_rate, source.sides)
+        duration = source.spectrogram.samples(columns) / source.sample_rate
+    return Extent(duration, source.sample_rate, source.spectrogram.sides)

@@ -9,13 +9,16 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn import functional as F
 
+from birdlab.audio.levels import LevelPicture
 from birdlab.audio.spectrogram import Spectrogram
+from birdlab.errors import BirdlabError
 from birdlab.metrics import THRESHOLDS
 from birdlab.prediction.restoring import fingerprint, restored
-from birdlab.prediction.waveform import MaskOfWindows
+from birdlab.prediction.waveform import LevelsSeen, MaskOfWindows, SpectrogramSeen
 from birdlab.tasks import SegmentationTask
 
 _WHOLE_PICTURE_S = 5.0
@@ -28,7 +31,8 @@ class RunNetwork:
 
     Attributes:
         task: in evaluation mode, with the weights of the best epoch.
-        grid: how images are made from audio.
+        grid: the spectrogram whose cells it marks.
+        picture: how what it sees is made from audio; None if that is the spectrogram itself.
         image_size: rows and columns that the network sees.
         window_columns: of one window at native resolution.
         classes: of the mask pictures it was trained on.
@@ -43,6 +47,7 @@ class RunNetwork:
     classes: Mapping[int, str]
     name: str
     validation_precision: Mapping[float, float]
+    picture: LevelPicture | None = None
 
     @classmethod
     def open(cls, directory: Path, *, trust: bool = False, threads: int | None = None) -> Self:
@@ -72,6 +77,7 @@ class RunNetwork:
             classes=dict(data.classes),
             name=fingerprint(task),
             validation_precision=dict(zip(THRESHOLDS, curve, strict=True)) if curve else {},
+            picture=LevelPicture(rows, columns, data.window_length) if _of_levels(data) else None,
         )
 
     @property
@@ -89,6 +95,8 @@ class RunNetwork:
     @torch.inference_mode()
     def image_probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Network`."""
+        if self.picture is not None:
+            raise BirdlabError("this network was trained on levels of recordings: give the recording.")
         pictures = torch.from_numpy(images).to(self.task.device)[:, None] / 255
         seen = F.interpolate(pictures, size=self.image_size, mode="bilinear", antialias=True)
         return self._of(seen[:, 0])
@@ -100,5 +108,16 @@ class RunNetwork:
     @cached_property
     def model(self) -> MaskOfWindows:
         """From windows of audio to probabilities."""
-        model = MaskOfWindows(self.task, self.grid, self.image_size, self.window_columns)
+        grid, columns = self.grid, self.window_columns
+        seen: SpectrogramSeen | LevelsSeen
+        if self.picture is None:
+            seen = SpectrogramSeen(grid, self.image_size, columns)
+        else:
+            seen = LevelsSeen(self.picture, grid.samples(columns))
+        model = MaskOfWindows(self.task, seen, grid, columns)
         return model.eval().to(self.task.device)
+
+
+def _of_levels(data: DictConfig) -> bool:
+    # Runs of before there was a choice don't say.
+    return bool(data.get("picture") == "level")

@@ -13,64 +13,115 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from birdlab.audio.grid import Grid
+from birdlab.audio.levels import LevelPicture, of_power, to_unit
 from birdlab.audio.mel import MelSpectrogram, decibels
 from birdlab.prediction.stream import OVERLAP, fade_in
 from birdlab.tasks.classification import ClassificationTask
 from birdlab.tasks.segmentation import SegmentationTask, foreground_logits
 
 
-class MaskOfWindows(nn.Module):
-    """Probabilities of bird in windows of audio, all of the same length.
+class SpectrogramSeen(nn.Module):
+    """Windows of audio to the images that a network of spectrograms sees.
 
-    The spectrogram is `Grid`'s; resizing to the network's size is antialiased as in
-    `birdlab.data.resizing.resize_image`, and back is bilinear, in logits, as in evaluation. Both sides of a
-    two-sided picture are averaged.
+    Resizing to the network's size is antialiased as in `birdlab.data.resizing.resize_image`.
 
     Args:
-        task: in evaluation mode.
-        grid: the spectrogram it was trained on.
+        grid: the spectrogram.
         image_size: rows and columns that the network sees.
         window_columns: of one window.
     """
 
     basis: Tensor
-    rows_seen: Tensor
-    columns_seen: Tensor
-    rows_back: Tensor
+    rows: Tensor
+    columns: Tensor
 
-    def __init__(
-        self, task: SegmentationTask, grid: Grid, image_size: Sequence[int], window_columns: int
-    ) -> None:
+    def __init__(self, grid: Grid, image_size: Sequence[int], window_columns: int) -> None:
         super().__init__()
-        self.net, self.channels = task.net, task.channels
-        self.memory_format = task.torch_memory_format
-        self.grid, self.window_columns = grid, window_columns
+        self.hop = grid.hop
         rows, columns = image_size
         window = torch.hamming_window(grid.window_length, periodic=False, dtype=torch.float64)
         half = grid.n_fft // 2 + 1
-        seen, back = resizing(grid.rows, rows, antialias=True), resizing(rows, grid.rows)
+        seen = resizing(grid.rows, rows, antialias=True)
         if grid.sides == "two":
-            seen, back = seen @ _mirrored(half), _halves_averaged(back)
+            seen = seen @ _mirrored(half)
         self.register_buffer("basis", fourier(window, grid.n_fft, range(half)), persistent=False)
-        self.register_buffer("rows_seen", seen, persistent=False)
-        self.register_buffer(
-            "columns_seen", resizing(window_columns, columns, antialias=True).T.contiguous(), persistent=False
-        )
-        self.register_buffer("rows_back", back, persistent=False)
+        self.register_buffer("rows", seen, persistent=False)
+        across = resizing(window_columns, columns, antialias=True).T.contiguous()
+        self.register_buffer("columns", across, persistent=False)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """[B, rows, columns] in 0..1 of audio [B, n]."""
+        magnitude = power(windows, self.basis, self.hop).sqrt().clamp(max=1)
+        return self.rows @ (magnitude @ self.columns)
+
+    def rows_back(self, grid: Grid) -> Tensor:
+        """The matrix from what the network says to one-sided rows."""
+        back = resizing(len(self.rows), grid.rows)
+        return _halves_averaged(back) if grid.sides == "two" else back
+
+
+class LevelsSeen(nn.Module):
+    """Windows of audio to pictures of levels.
+
+    Args:
+        picture: how they are made.
+        samples: of one window.
+    """
+
+    basis: Tensor
+    rows: Tensor
+
+    def __init__(self, picture: LevelPicture, samples: int) -> None:
+        super().__init__()
+        self.hop, self.padding = picture.hop(samples), picture.padding(samples)
+        bins = range(picture.window_length // 2 + 1)
+        basis = fourier(picture.window(), picture.window_length, bins)
+        self.register_buffer("basis", basis, persistent=False)
+        self.register_buffer("rows", picture.pooling(), persistent=False)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """[B, rows, columns] in 0..1 of audio [B, n]; see `birdlab.audio.levels.to_unit`."""
+        heard = power(F.pad(windows, self.padding), self.basis, self.hop)
+        return to_unit(of_power(self.rows @ heard)).clamp(0, 1)
+
+    def rows_back(self, grid: Grid) -> Tensor:
+        """The matrix from what the network says to one-sided rows: levels have one side themselves."""
+        return resizing(len(self.rows), grid.n_fft // 2 + 1)
+
+
+class MaskOfWindows(nn.Module):
+    """Probabilities of bird in windows of audio, all of the same length.
+
+    What the network says is brought back to the spectrogram's cells bilinearly, in logits, as in evaluation.
+    Both sides of a two-sided picture are averaged.
+
+    Args:
+        task: in evaluation mode.
+        seen: windows of audio to what the network sees of them.
+        grid: the spectrogram whose cells are marked.
+        window_columns: of one window.
+    """
+
+    rows_back: Tensor
+
+    def __init__(
+        self, task: SegmentationTask, seen: SpectrogramSeen | LevelsSeen, grid: Grid, window_columns: int
+    ) -> None:
+        super().__init__()
+        self.net, self.of_picture = task.net, task.of_picture
+        self.front_end = task.front_end
+        self.memory_format = task.torch_memory_format
+        self.images, self.grid, self.window_columns = seen, grid, window_columns
+        self.register_buffer("rows_back", seen.rows_back(grid), persistent=False)
 
     def forward(self, windows: Tensor) -> Tensor:
         """Probabilities [B, F, T], one-sided, of audio [B, n], n = ``grid.samples(window_columns)``."""
         return self.of_images(self.images(windows))
 
-    def images(self, windows: Tensor) -> Tensor:
-        """What the network sees of audio [B, n]: [B, rows, columns] in 0..1."""
-        magnitude = power(windows, self.basis, self.grid.hop).sqrt().clamp(max=1)
-        return self.rows_seen @ (magnitude @ self.columns_seen)
-
     def of_images(self, images: Tensor) -> Tensor:
-        """Probabilities [B, F, T] of images [B, rows, columns] as `images` returns them."""
-        given = images.unsqueeze(1).expand(-1, self.channels, -1, -1)
-        logits = foreground_logits(self.net(given.contiguous(memory_format=self.memory_format))).float()
+        """Probabilities [B, F, T] of images [B, rows, columns] in 0..1, as ``images`` returns them."""
+        given = self.of_picture(images).contiguous(memory_format=self.memory_format)
+        logits = foreground_logits(self.net(given)).float()
         # Resizing is linear and separable: first the rows, of which the network has few.
         rows = self.rows_back @ logits
         return F.interpolate(rows, size=self.window_columns, mode="linear", align_corners=False).sigmoid()

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from birdlab.data.masks import call_columns
@@ -21,6 +21,7 @@ class SegmentationTask(Task):
     Args:
         args, settings: see `Task`.
         channels: of the network's input; the grey image is repeated.
+        front_end: makes the network's input [B, ``channels``, F, T] from images [B, F, T] in 0..1 instead.
     """
 
     logged: Mapping[str, str] = {
@@ -40,9 +41,12 @@ class SegmentationTask(Task):
     validated: dict[str, list[float]]
     """Precision and recall at each of `THRESHOLDS` in the last validation; saved with the weights."""
 
-    def __init__(self, *args: Any, channels: int = 1, **settings: Any) -> None:
+    def __init__(
+        self, *args: Any, channels: int = 1, front_end: nn.Module | None = None, **settings: Any
+    ) -> None:
         super().__init__(*args, **settings)
         self.channels = channels
+        self.front_end = front_end
         self.validated = {}
         self.register_buffer("threshold", torch.tensor(0.5))
         self.val_scores = SegmentationScores()
@@ -52,8 +56,15 @@ class SegmentationTask(Task):
         self.val_legacy_iou, self.test_legacy_iou = LegacyIoU(), LegacyIoU()
 
     def as_input(self, image: Tensor) -> Tensor:
-        """What the network sees of grey bytes [B, F, T], as images travel: float [B, C, F, T] in 0..1."""
-        return image.unsqueeze(1).expand(-1, self.channels, -1, -1) / 255
+        """What the network sees of grey bytes [B, F, T], as images travel: float [B, C, F, T]."""
+        return self.of_picture(image / 255)
+
+    def of_picture(self, picture: Tensor) -> Tensor:
+        """What the network sees of images [B, F, T] in 0..1: float [B, C, F, T]."""
+        if self.front_end is None:
+            return picture.unsqueeze(1).expand(-1, self.channels, -1, -1)
+        made: Tensor = self.front_end(picture)
+        return made
 
     def inputs(self, batch: Batch) -> Tensor:
         """See `Task.inputs`."""

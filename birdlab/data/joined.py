@@ -1,0 +1,112 @@
+"""Several segmentation data sets as one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from birdlab.data.source import SPLITS, Image, Mask, Sample, SegmentationSource, Split
+from birdlab.data.splits import finish
+from birdlab.errors import BirdlabError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartSample(Sample):
+    """A sample of one of the data sets.
+
+    Attributes:
+        part: the data set's name.
+        own: the sample as that data set knows it.
+    """
+
+    part: str
+    own: Sample
+
+    def content(self) -> str:
+        """See `Sample.content`."""
+        return f"{self.part}/{self.own.content()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joined(SegmentationSource):
+    """Data sets that train one network, such as mixtures with exact masks and a few recordings with boxes.
+
+    Each keeps its own splits; one recording never stands on two sides, whichever parts hold it. What the
+    network sees (`image_size`, `picture`, `window_s` and so on) is the same for all, and said here.
+
+    Attributes:
+        parts: data sets by name.
+        validating: parts whose validation samples validate; None is all. Those of the others train, too: the
+            epoch and the threshold can be chosen on exact masks alone.
+        testing: parts whose test samples are tested; None is all.
+    """
+
+    parts: Mapping[str, SegmentationSource]
+    validating: Sequence[str] | None = None
+    testing: Sequence[str] | None = None
+    window_s: float | None = 3.0
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise BirdlabError("data.parts is empty: name at least one data set.")
+        for key in ("validating", "testing"):
+            unknown = set(getattr(self, key) or ()) - set(self.parts)
+            if unknown:
+                raise BirdlabError(
+                    f"data.{key} has {sorted(unknown)}, but the parts are {', '.join(self.parts)}."
+                )
+        seen = {name: getattr(self, name) for name in _SEEN}
+        parts = {name: replace(part, **seen) for name, part in self.parts.items()}
+        object.__setattr__(self, "parts", parts)
+
+    def splits(self) -> dict[Split, list[Sample]]:
+        """See `Source.splits`."""
+        splits: dict[Split, list[Sample]] = {split: [] for split in SPLITS}
+        for name, part in self.parts.items():
+            own = part.splits()
+            if self.validating is not None and name not in self.validating:
+                own = own | {"train": [*own["train"], *own["val"]], "val": []}
+            if self.testing is not None and name not in self.testing:
+                own = own | {"test": []}
+            for split, samples in own.items():
+                splits[split] += [
+                    PartSample(
+                        id=f"{name}/{sample.id}",
+                        group=sample.group,
+                        files=sample.files,
+                        part=name,
+                        own=sample,
+                    )
+                    for sample in samples
+                ]
+        return finish(splits, replace(self, folds=None))
+
+    def read(self, sample: Sample) -> tuple[Image, Mask]:
+        """See `SegmentationSource.read`."""
+        part, own = self._part(sample)
+        return part.read(own)
+
+    def audio(self, sample: Sample) -> NDArray[np.float32]:
+        """See `SegmentationSource.audio`."""
+        part, own = self._part(sample)
+        return part.audio(own)
+
+    def facts(self, sample: Sample) -> dict[str, Any]:
+        """See `Source.facts`."""
+        part, own = self._part(sample)
+        return part.facts(own)
+
+    def settings(self) -> str:
+        """See `Source.settings`."""
+        return repr({name: part.settings() for name, part in self.parts.items()})
+
+    def _part(self, sample: Sample) -> tuple[SegmentationSource, Sample]:
+        if not isinstance(sample, PartSample):
+            raise TypeError(f"{sample} is not a sample of Joined")
+        return self.parts[sample.part], sample.own
+
+
+_SEEN = ("image_size", "picture", "window_length", "channels", "sides", "sample_rate", "window_s")
+"""What the network sees, and so is the same for all parts."""
