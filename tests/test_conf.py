@@ -18,6 +18,8 @@ MANDATORY = {
     "annotated_audio": ["data.root=x"],
     "mixtures": ["data.calls=x", "data.noise=x"],
     "birdclef": ["data.root=x"],
+    "frontier": [f"data.parts.{key}=x" for key in ("mixtures.calls", "mixtures.noise", "boxes.root")],
+    "joined": ["data.parts={}"],
 }
 SPECIES = {
     "birdclef",

@@ -66,6 +66,16 @@ def test_masks_of_any_length_are_those_of_the_run(masks: tuple[Path, Path], seco
     np.testing.assert_allclose(streamed, in_torch, atol=TOLERANCE)
 
 
+@pytest.mark.parametrize("seconds", [0.5, 3.0, 7.7])
+def test_masks_of_levels(runs: ModuleType, tmp_path: Path, seconds: float) -> None:
+    directory = runs.levels_run(tmp_path / "run").directory
+    audio = noise(seconds)
+    in_torch = joined(list(stitched(RunNetwork.open(directory), [audio])))
+    in_onnx = run_file(export(directory, tmp_path / "model.onnx").path)(audio)
+    np.testing.assert_allclose(in_onnx, in_torch, atol=TOLERANCE)
+    assert in_torch.std() > 10 * TOLERANCE
+
+
 @pytest.mark.parametrize("seconds", [1.7, 8.2])
 def test_masks_of_real_sound(masks: tuple[Path, Path], real_data: Path, seconds: float) -> None:
     audio = real(real_data, seconds)

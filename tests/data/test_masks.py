@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from birdlab.data.masks import background_level, bird_mask, call_columns
+from birdlab.data.masks import background_level, bird_mask, call_columns, sound_in
 
 
 def blob(value: float, shape: tuple[int, int] = (80, 60)) -> torch.Tensor:
@@ -78,3 +78,31 @@ def test_calls_are_stretches_of_time_that_pauses_under_a_tenth_of_a_second_do_no
     assert call_columns(mask) == (70 + 100) / 2
     assert call_columns(mask[:, :60]) == 10
     assert math.isnan(call_columns(torch.zeros(4, 9)))
+
+
+def test_sound_in_boxes_leaves_out_pauses_and_keeps_what_stands_out_nowhere() -> None:
+    rng = np.random.default_rng(0)
+    magnitude = torch.from_numpy(rng.rayleigh(0.01, (120, 400)).astype(np.float32))
+    boxes = np.zeros((120, 400), np.uint8)
+    boxes[30:70, 100:220] = 2  # two syllables with a pause between them
+    magnitude[40:60, 110:150] = magnitude[40:60, 170:210] = 0.2
+    magnitude[90:110, 110:210] = 0.2  # something else, in no box
+    boxes[10:16, 300:340] = 1  # where nobody but the one who drew it hears anything
+    sound = sound_in(boxes, magnitude)
+    assert set(np.unique(sound)) == {0, 1, 2}
+    assert (sound[42:58, 114:146] == 2).all()
+    assert not sound[:, 156:164].any()
+    assert not sound[90:110].any()
+    assert (sound[10:16, 300:340] == 1).all()
+    assert not sound[boxes == 0].any()
+
+
+def test_sound_in_boxes_that_fill_the_whole_time() -> None:
+    rng = np.random.default_rng(0)
+    magnitude = torch.from_numpy(rng.rayleigh(0.01, (60, 400)).astype(np.float32))
+    magnitude[20:40, 100:200] = 0.2
+    boxes = np.zeros((60, 400), np.uint8)
+    boxes[10:50] = 1
+    sound = sound_in(boxes, magnitude)
+    assert sound[22:38, 105:195].all()
+    assert sound[:, 220:].mean() < 0.05

@@ -18,6 +18,13 @@ def mask_run(folder: Path, *settings: str, **kept: object) -> Run:
     return _written(folder, config.compose(words), {"birdlab": {"validation": validation}} | kept)
 
 
+def levels_run(folder: Path) -> Run:
+    """A small run that marks birds in levels of recordings, with all channels there are."""
+    words = ["+experiment=frontier", "data.image_size=[32,48]", "model.widths=[4,8]", "data.channels=4"]
+    channels = "task.module.front_end.channels=[level,excess,pcen,frequency]"
+    return _written(folder, config.compose([*words, channels]), {"birdlab": {}})
+
+
 def species_run(folder: Path, *settings: str) -> Run:
     """A small run that tells three species in stacks of 4 segments of .25 s at 16 kHz."""
     small = ("sample_rate=16000", "n_fft=512", "hop=250", "n_mels=32", "fmax=7000")

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from typer.testing import CliRunner
 
 import birdlab
+from birdlab.audio.levels import to_bytes, to_unit
 from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.annotated_audio import AnnotatedAudio
 from birdlab.data.boxes import read_boxes
@@ -33,6 +34,12 @@ RATE = 32_000
 @pytest.fixture(scope="module")
 def run(runs: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Run:
     made: Run = runs.mask_run(tmp_path_factory.mktemp("runs") / "run")
+    return made
+
+
+@pytest.fixture(scope="module")
+def levels_run(runs: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    made: Run = runs.levels_run(tmp_path_factory.mktemp("runs") / "levels")
     return made
 
 
@@ -63,6 +70,25 @@ def test_a_window_is_predicted_as_in_training(runs: ModuleType, tmp_path: Path, 
         native = above
     np.testing.assert_allclose(probabilities, native.sigmoid().numpy(), atol=2e-6)
     assert probabilities.std() > 1e-4
+
+
+def test_a_window_of_levels_is_predicted_as_in_training(levels_run: Run) -> None:
+    """As the cache and the task see it, but for rounding levels to half decibels."""
+    network = RunNetwork.open(levels_run.directory)
+    windows = np.stack([noise(96_000), noise(96_001)[1:]])
+    probabilities = network.probabilities(windows)
+    assert probabilities.shape == (2, 513, 1499)
+    assert network.picture is not None
+    levels = network.picture.levels(torch.from_numpy(windows))
+    with torch.inference_mode():
+        logits = foreground_logits(network.task(network.task.of_picture(to_unit(levels))))[:, None].double()
+        cached = foreground_logits(network.task(network.task.as_input(to_bytes(levels))))
+    native = F.interpolate(logits, size=(513, 1499), mode="bilinear")[:, 0]
+    np.testing.assert_allclose(probabilities, native.sigmoid().numpy(), atol=1e-5)
+    np.testing.assert_allclose(cached.sigmoid(), logits[:, 0].sigmoid(), atol=0.05)
+    assert probabilities.std() > 1e-4
+    with pytest.raises(BirdlabError, match="give the recording"):
+        network.image_probabilities(np.zeros((1, 513, 1499), np.uint8))
 
 
 def test_a_picture_is_predicted_like_its_audio(run: Run) -> None:

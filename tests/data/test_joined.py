@@ -1,0 +1,87 @@
+"""Several data sets as one: whose samples go where, and that they are read as their own."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from birdlab.data.annotated_audio import AnnotatedAudio
+from birdlab.data.joined import Joined
+from birdlab.errors import BirdlabError
+
+RATE = 32_000
+
+
+def recordings(folder: Path, names: list[str], hertz: float) -> AnnotatedAudio:
+    """Half a second each, with a tone in a box."""
+    for name in names:
+        (folder / "audio").mkdir(parents=True, exist_ok=True)
+        (folder / "labels").mkdir(exist_ok=True)
+        time = np.arange(RATE // 2) / RATE
+        tone = 0.02 * np.sin(2 * np.pi * hertz * time) * ((time >= 0.2) & (time < 0.3))
+        soundfile.write(folder / f"audio/{name}.wav", tone, RATE)
+        (folder / f"labels/{name}.txt").write_text(f"0.2\t0.3\tbird\n\\\t{hertz - 300}\t{hertz + 300}\n")
+    return AnnotatedAudio(root=folder, fractions=(0.5, 0.25, 0.25))
+
+
+@pytest.fixture
+def joined(tmp_path: Path) -> Joined:
+    low = recordings(tmp_path / "low", [f"XC{n}" for n in range(4)], 2000)
+    high = recordings(tmp_path / "high", [f"XC{n}" for n in range(10, 14)], 6000)
+    return Joined(parts={"low": low, "high": high}, window_s=0.5, image_size=(32, 24), sides="one")
+
+
+def by_part(joined: Joined) -> dict[str, list[str]]:
+    return {
+        split: sorted(sample.id.split("/")[0] for sample in samples)
+        for split, samples in joined.splits().items()
+    }
+
+
+def test_splits_are_those_of_the_parts(joined: Joined) -> None:
+    expected = {"train": ["high"] * 2 + ["low"] * 2, "val": ["high", "low"], "test": ["high", "low"]}
+    assert by_part(joined) == expected
+
+
+def test_some_parts_alone_validate_and_are_tested(joined: Joined) -> None:
+    chosen = replace(joined, validating=["low"], testing=["high"])
+    assert by_part(chosen) == {
+        "train": ["high"] * 3 + ["low"] * 2,
+        "val": ["low"],
+        "test": ["high"],
+    }
+
+
+@pytest.mark.parametrize("picture", ["magnitude", "level"])
+def test_samples_are_read_as_their_own(joined: Joined, picture: str) -> None:
+    joined = replace(joined, picture=picture)  # type: ignore[arg-type]
+    for sample in joined.splits()["train"]:
+        decoded = joined.decode(sample)
+        rows = np.flatnonzero(decoded["masks"].any(axis=1))
+        # Rows of 500 Hz.
+        assert abs(rows.mean() * 500 + 250 - (2000 if sample.id.startswith("low") else 6000)) < 500
+        assert decoded["images"].shape == decoded["masks"].shape == (32, 24)
+        loudest = decoded["images"][:, 12].argmax()
+        assert loudest in range(rows.min() - 1, rows.max() + 2)
+
+
+def test_what_the_network_sees_is_said_once(joined: Joined) -> None:
+    assert {part.window_s for part in joined.parts.values()} == {0.5}
+    assert {part.image_size for part in joined.parts.values()} == {(32, 24)}
+    assert joined.settings() != replace(joined, picture="level").settings()
+    assert joined.facts(joined.splits()["train"][0]) == {"duration_s": 0.5}
+
+
+def test_one_recording_in_two_parts_stays_on_one_side(joined: Joined, tmp_path: Path) -> None:
+    again = recordings(tmp_path / "again", [f"XC{n}" for n in range(4)], 3000)
+    with pytest.raises(BirdlabError, match="scores would be too good"):
+        replace(joined, parts={**joined.parts, "again": replace(again, seed=1)}).splits()
+
+
+def test_parts_that_are_not_there(joined: Joined) -> None:
+    with pytest.raises(BirdlabError, match=r"data\.validating has \['middle'\], but the parts are low, high"):
+        replace(joined, validating=["middle"])
+    with pytest.raises(BirdlabError, match=r"data\.parts is empty"):
+        Joined(parts={})
