@@ -37,6 +37,7 @@ SPECIES = {
     "synthetic_species",
 }
 """Choices of the other task."""
+MULTITASK = {"multitask", "two_heads"}
 CHOICES = sorted(
     (file.parent.name, file.stem)
     for file in config.CONF.glob("*/*.yaml")
@@ -55,6 +56,7 @@ SWEEPS = {
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda name: name)
 def test_each_choice_composes(group: str, choice: str) -> None:
     study = ["+experiment=mobilenet_optimizers"] if choice in SPECIES else []
+    study = ["+experiment=multitask"] if choice in MULTITASK else study
     config.compose([*study, f"{group}={choice}", *MANDATORY.get(choice, [])])
 
 

@@ -1,5 +1,6 @@
 """Real recordings with time-frequency boxes: for honest testing."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,6 +116,14 @@ class AnnotatedAudio(SegmentationSource):
             start_s = sample.start / self.sample_rate
             audio = io.read(sample.recording, self.sample_rate, start_s=start_s, duration_s=self.window_s)
         return np.pad(audio[:length], (0, max(0, length - len(audio))))
+
+    def callers(self, sample: Sample) -> frozenset[str]:
+        """See `SegmentationSource.callers`: the labels of boxes that reach into the window."""
+        sample = _known(sample)
+        begin_s = sample.start / self.sample_rate
+        end_s = math.inf if self.window_s is None else begin_s + self.window_s
+        boxes = read_boxes(sample.labels)
+        return frozenset(box.label for box in boxes if box.begin_s < end_s and box.end_s > begin_s) - {""}
 
     def _files(self) -> tuple[dict[str, Path], dict[str, Path]]:
         """Recordings and label files by name."""

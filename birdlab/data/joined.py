@@ -93,6 +93,11 @@ class Joined(SegmentationSource):
         part, own = self._part(sample)
         return part.audio(own)
 
+    def callers(self, sample: Sample) -> frozenset[str]:
+        """See `SegmentationSource.callers`."""
+        part, own = self._part(sample)
+        return part.callers(own)
+
     def facts(self, sample: Sample) -> dict[str, Any]:
         """See `Source.facts`."""
         part, own = self._part(sample)

@@ -179,6 +179,10 @@ class SegmentationSource(Source):
             "data.picture=magnitude."
         )
 
+    def callers(self, sample: Sample) -> frozenset[str]:
+        """Who is heard in a sample, as far as its labels tell: names of species, or of kinds of calls."""
+        return frozenset()
+
     def decode(self, sample: Sample) -> Decoded:
         """See `Source.decode`."""
         image, mask = self.read(sample)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from birdlab.data.boxes import read_boxes
 from birdlab.data.folders import ImageFolders, ImageSample
 from birdlab.data.source import SPLITS, Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import finish
@@ -95,10 +96,13 @@ class Synthetic(SegmentationSource):
         """The birds alone, as they are in the soundscape: float32 [n]."""
         return self._files.clean(sample)
 
+    def callers(self, sample: Sample) -> frozenset[str]:
+        """See `SegmentationSource.callers`: the kinds of calls, such as ``trill``."""
+        return frozenset(box.label for box in read_boxes(_labels(sample)))
+
     def facts(self, sample: Sample) -> dict[str, Any]:
         """See `Source.facts`."""
-        image, _ = sample.files
-        levels = event_levels(image.parents[1] / "Labels" / f"{sample.id}.txt")
+        levels = event_levels(_labels(sample))
         return super().facts(sample) | ({"snr_db": max(levels)} if levels else {})
 
     @cached_property
@@ -116,3 +120,8 @@ class Synthetic(SegmentationSource):
             sides=self.sides,
             picture=self.picture,
         )
+
+
+def _labels(sample: Sample) -> Path:
+    image, _ = sample.files
+    return image.parents[1] / "Labels" / f"{sample.id}.txt"

@@ -63,17 +63,28 @@ class UNet(nn.Module):
         Raises:
             BirdlabError: if the channels or the size do not fit the network.
         """
+        return self.decode(self.encode(image))
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """The encoder's features, finest first; the last are the bottleneck's.
+
+        Raises:
+            BirdlabError: if the channels or the size do not fit the network.
+        """
         check_image(image, self.in_channels, self.stride)
         x = image
         features: list[Tensor] = []
         for block in self.encoder:
             x = block(F.max_pool2d(x, 2) if features else x)
             features.append(x)
-        x = features.pop()
+        return features
+
+    def decode(self, features: Sequence[Tensor]) -> Tensor:
+        """Logits from what `encode` returns."""
+        *finer, x = features
         for number, up in enumerate(self.decoder):
             if number == 0 or self.decoder_dropout:
                 x = self.dropout(x)
-            skip = features.pop()
-            x = up(x, skip if self.skips else None)
+            x = up(x, finer[-1 - number] if self.skips else None)
         logits: Tensor = self.head(x)
         return logits

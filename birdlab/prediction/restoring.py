@@ -37,7 +37,7 @@ def restored(directory: Path, kind: type[T], *, trust: bool = False) -> tuple[T,
     run = Run.open(directory)
     cfg = run.config(trust=trust)
     found = str(OmegaConf.select(cfg, "task.module._target_")).rsplit(".", 1)[-1]
-    if found != kind.__name__:
+    if found not in {each.__name__ for each in (kind, *kind.__subclasses__())}:
         raise BirdlabError(f"{directory} was trained for another task ({found}): {_MEANT[kind]}.")
     content = run.checkpoint(run.best)
     task = build_task(cfg, pretrained=False)

@@ -2,6 +2,7 @@
 
 from birdlab.tasks.base import Task
 from birdlab.tasks.classification import ClassificationTask
+from birdlab.tasks.multitask import MultitaskTask
 from birdlab.tasks.segmentation import SegmentationTask
 
-__all__ = ["ClassificationTask", "SegmentationTask", "Task"]
+__all__ = ["ClassificationTask", "MultitaskTask", "SegmentationTask", "Task"]

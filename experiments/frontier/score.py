@@ -2,18 +2,18 @@
 
     python experiments/frontier/score.py RUN... --boxes DIR [--official DIR] [--output FILE]
 
-A run is scored on the recordings of its test split (``splits.json``), one that has none of DIR on all of them;
-the runs of a cross-validation together score each recording once a seed. ``mask`` is what exceeds the run's own
-threshold, which validation masks chose; ``boxes`` is what `birdlab.predict --boxes` makes of it. On the cells of
-the official spectrogram (2 ms, 31 Hz) of whole recordings,
+A run is scored on the recordings of its test split (``splits.json``), one that has none of them on all:
+the runs of a cross-validation together score each recording once a seed. ``mask`` is what exceeds the run's
+own threshold, which validation masks chose; ``boxes`` is what `birdlab.predict --boxes` makes of it. On the
+cells of the official spectrogram (2 ms, 31 Hz) of whole recordings,
 
 - ``iou``: against the boxes' area, the mean over recordings;
 - ``precision``, ``recall``: cells in boxes, all recordings together;
 - ``hit``: the share of boxes with anything marked in at least a tenth of their time;
 - ``time_iou``: columns with anything marked against columns with any box, all recordings together.
 
-DIR of --official is BirdSoundsDenoising's example (Images, Masks, Raw_audios): ``official`` is the foreground IoU
-of the marks that a run makes in its recording.
+DIR of --official is BirdSoundsDenoising's example (Images, Masks, Raw_audios): ``official`` is the foreground
+IoU of the marks that a run makes in its recording.
 """
 
 import argparse

@@ -1,0 +1,85 @@
+"""Both tasks at once: which pixels are bird, and who is heard."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from birdlab.errors import BirdlabError
+from birdlab.metrics import SpeciesScores
+from birdlab.models.two_heads import TwoHeads
+from birdlab.tasks.base import Batch
+from birdlab.tasks.segmentation import SegmentationTask, foreground_logits, truth
+
+_SCORED = ("average_precision", "roc_auc", "micro_f1")
+
+
+class MultitaskTask(SegmentationTask):
+    """A `SegmentationTask` whose network also says who is heard in a window; there may be several, or nobody.
+
+    Scores of that begin with ``callers_``; see `SpeciesScores` for several species.
+
+    Args:
+        args, settings: see `SegmentationTask`. The network is a `TwoHeads`.
+        names: of who may be heard, in the order of the logits.
+        callers_weight: of their binary cross-entropy beside the loss of the mask.
+
+    Raises:
+        BirdlabError: if the names are not known, the weight is negative, or the network has one head only.
+    """
+
+    net: TwoHeads
+
+    def __init__(
+        self, *args: Any, names: Sequence[str] | None, callers_weight: float = 0.5, **settings: Any
+    ) -> None:
+        super().__init__(*args, **settings)
+        if not names:
+            raise BirdlabError("task.names has no value: birdlab.train takes it from the data set.")
+        if not callers_weight >= 0:
+            raise BirdlabError(f"task.module.callers_weight={callers_weight}: give 0 or more.")
+        if not isinstance(self.net, TwoHeads):
+            raise BirdlabError(
+                f"task=multitask: {type(self.net).__name__} has one head; set model=two_heads."
+            )
+        self.names = tuple(names)
+        self.callers_weight = callers_weight
+        self.logged = {**self.logged, **{f"val/callers_{name}": "max" for name in _SCORED}}
+        self.val_callers = SpeciesScores(len(names), multilabel=True)
+        self.test_callers = SpeciesScores(len(names), multilabel=True)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        image = self.inputs(batch).contiguous(memory_format=self.torch_memory_format)
+        mask, callers = self.net.both(image)
+        loss: Tensor = self.loss(foreground_logits(mask), truth(batch))
+        loss = loss + self.callers_weight * F.binary_cross_entropy_with_logits(callers, batch["label"])
+        self.train_loss.update(loss.detach())
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """See `SegmentationTask.validation_step`; the loss is the mask's."""
+        self.val_callers.update(self._callers(batch), batch["label"])
+        return super().validation_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        scores = self.val_callers.compute()
+        self.log_dict({f"val/callers_{name}": scores[name] for name in _SCORED})
+        self.val_callers.reset()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.test_callers.update(self._callers(batch), batch["label"])
+        super().test_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        scores = self.test_callers.compute()
+        named = {f"callers_{name}": scores[name] for name in _SCORED}
+        self.tested = replace(self.tested, scores=self.tested.scores | named)
+        self.log_dict({f"test/{name}": value for name, value in named.items()})
+        self.test_callers.reset()
+
+    def _callers(self, batch: Batch) -> Tensor:
+        return self.net.both(self.inputs(batch).contiguous(memory_format=self.torch_memory_format))[1]

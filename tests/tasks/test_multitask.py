@@ -1,0 +1,125 @@
+"""Both tasks at once: who is heard comes from the labels, and masks are those of any segmentation run."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import birdlab
+from birdlab import config
+from birdlab.build import build_data, build_task
+from birdlab.data.annotated_audio import AnnotatedAudio
+from birdlab.data.multitask import MultitaskData
+from birdlab.data.synthetic import Synthetic
+from birdlab.errors import BirdlabError
+from birdlab.models.resunet import ResUNet
+from birdlab.models.two_heads import TwoHeads
+from birdlab.run import Run
+from birdlab.train import train
+
+RATE = 32_000
+VOICES = {"low": 2000.0, "high": 7000.0}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Twelve recordings of a second: a low or a high tone, both, or none, with named boxes."""
+    for name in ("audio", "labels"):
+        (tmp_path / "recordings" / name).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    time = np.arange(RATE) / RATE
+    for number in range(12):
+        audio, lines = rng.normal(0, 0.002, RATE), ""
+        heard = {0: (), 1: ("low",), 2: ("high",), 3: ("low", "high")}[number % 4]
+        for name in heard:
+            audio += 0.1 * np.sin(2 * np.pi * VOICES[name] * time) * ((time >= 0.3) & (time < 0.6))
+            lines += f"0.3\t0.6\t{name}\n\\\t{VOICES[name] - 300}\t{VOICES[name] + 300}\n"
+        soundfile.write(tmp_path / f"recordings/audio/XC{number}.wav", audio, RATE)
+        (tmp_path / f"recordings/labels/XC{number}.txt").write_text(lines)
+    return tmp_path / "recordings"
+
+
+def test_who_is_heard_in_a_window(folder: Path) -> None:
+    source = AnnotatedAudio(root=folder, window_s=0.25)
+    heard = {sample.id: source.callers(sample) for sample in source.splits()["test"]}
+    assert heard["XC3@0.000s"] == frozenset()
+    assert heard["XC3@0.250s"] == heard["XC3@0.500s"] == {"low", "high"}
+    assert heard["XC2@0.500s"] == {"high"}
+    assert heard["XC2@0.750s"] == frozenset()
+
+
+def test_kinds_of_calls_in_synthetic_scenes(tmp_path: Path) -> None:
+    source = Synthetic(root=tmp_path, size={"train": 6}, window_s=1.0)
+    heard = [source.callers(sample) for sample in source.splits()["train"]]
+    assert any(heard)
+    assert {"trill", "chirp", "whistle", "seep", "rattle"} & frozenset().union(*heard)
+
+
+def test_labels_travel_with_their_samples(folder: Path) -> None:
+    source = AnnotatedAudio(root=folder, window_s=1.0, fractions=(0.5, 0.25, 0.25), image_size=(16, 16))
+    data = MultitaskData(source, cache_dir=folder.parent / "cache", batch_size=4, num_workers=0)
+    assert data.names == ("high", "low")
+    assert data.settled() == {"task.names": ["high", "low"], "task.classes": 2}
+    for batch in data.val_dataloader():
+        labelled = data.on_after_batch_transfer(batch, 0)
+        for id, label in zip(labelled["id"], labelled["label"], strict=True):
+            number = int(id.split("@")[0][2:]) % 4
+            assert label.tolist() == [float(number in (2, 3)), float(number in (1, 3))]
+
+
+def test_labels_that_name_nobody_are_refused(folder: Path) -> None:
+    for file in (folder / "labels").iterdir():
+        file.write_text("")
+    data = MultitaskData(AnnotatedAudio(root=folder, fractions=(1.0, 0.0, 0.0)))
+    with pytest.raises(BirdlabError, match="labels of AnnotatedAudio name nobody"):
+        data.settled()
+
+
+def test_the_mask_is_that_of_the_network_without_the_other_head() -> None:
+    torch.manual_seed(0)
+    two = TwoHeads(classes=3, widths=(4, 8)).eval()
+    one = ResUNet(widths=(4, 8)).eval()
+    one.load_state_dict({name: value for name, value in two.state_dict().items() if "callers" not in name})
+    image = torch.rand(2, 1, 16, 16)
+    mask, callers = two.both(image)
+    assert torch.equal(mask, two(image))
+    assert torch.equal(mask, one(image))
+    assert callers.shape == (2, 3)
+
+
+def words(folder: Path, run: Path) -> list[str]:
+    return [
+        *("+experiment=multitask", "data=annotated_audio", f"data.root={folder}", "logger=csv"),
+        *("data.fractions=[0.5,0.25,0.25]", "data.window_s=1.0", "data.image_size=[32,48]"),
+        *("model.widths=[8,16]", "trainer=cpu", "trainer.precision=32-true", "loader.batch_size=3"),
+        *("memory_format=contiguous", f"loader.cache_dir={folder.parent / 'cache'}", f"hydra.run.dir={run}"),
+    ]
+
+
+def test_only_networks_with_two_heads(folder: Path) -> None:
+    cfg = config.compose([*words(folder, folder), "model=resunet"])
+    config.fill(cfg, {"task.names": ["high", "low"], "task.classes": 2})
+    with pytest.raises(BirdlabError, match="ResUNet has one head; set model=two_heads"):
+        build_task(cfg)
+
+
+def test_augmentation_that_mixes_windows_is_refused(folder: Path) -> None:
+    data = build_data(config.compose([*words(folder, folder), "augment.mix=0.2"]))
+    with pytest.raises(BirdlabError, match=r"Set augment\.mix=0"):
+        data.settled()
+
+
+@pytest.mark.slow
+def test_it_learns_both_and_predicts_like_any_other(folder: Path, tmp_path: Path) -> None:
+    cfg = config.compose([*words(folder, tmp_path / "run"), "epochs=40", "optimizer.lr=0.01"])
+    train(cfg, Run.new(tmp_path / "run"))
+    scores = json.loads((tmp_path / "run/metrics.json").read_text())["test"]
+    assert scores["callers_average_precision"] > 0.9
+    assert scores["recall"] > 0.5
+    audio = soundfile.read(folder / "audio/XC3.wav", dtype="float32")[0]
+    prediction = birdlab.load(tmp_path / "run").predict(audio, RATE)
+    middles = {round((event.low_hz + event.high_hz) / 2000) for event in prediction.events}
+    assert {2, 7} <= middles
