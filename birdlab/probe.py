@@ -48,7 +48,7 @@ def probe(cfg: DictConfig, backbones: Mapping[str, Backbone]) -> dict[str, list[
     curves = {}
     for name, backbone in backbones.items():
         if backbone.licence:
-            Console(stderr=True).print(f"{name}: {backbone.licence}", highlight=False)
+            Console(stderr=True).print(f"{name}: {backbone.licence}", highlight=False, soft_wrap=True)
         embeddings = embedded(backbone, source, list(samples.values()), directory)
         points = learning_curve(
             folds, embeddings, len(source.names), list(cfg.recordings), cfg.draws, cfg.seed
@@ -113,13 +113,13 @@ def table_of(curves: Mapping[str, Sequence[Point]]) -> Table:
         title="Macro F1 by training recordings of each species; other scores with all of them",
         title_justify="left",
         box=box.SIMPLE_HEAD,
-        collapse_padding=True,
+        padding=0,
     )
     counts = [row["recordings"] for row in summary(next(iter(curves.values())))]
     others = {"accuracy": "acc.", "average_precision": "mean AP", "roc_auc": "ROC-AUC"}
-    table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold")  # a name may hold many settings
     for heading in (*map(str, counts), *others.values()):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, points in curves.items():
         rows = summary(points)
         table.add_row(

@@ -1,7 +1,7 @@
 """Any network of timm as a backbone: windows of sound become images of mel levels."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from birdlab.audio.frontend import FrontEnd
 from birdlab.audio.mel import MelSpectrogram, decibels
 from birdlab.errors import BirdlabError
-from birdlab.models.weights import load_state
+from birdlab.models.classifier import first_conv_of
+from birdlab.models.weights import adapt_first_conv, load_state, load_strictly
 from birdlab.probing.backbone import Audio, Embeddings
 
 
@@ -59,8 +60,10 @@ class ImageNetwork:
         elif weights not in (None, "imagenet"):
             state = load_state(Path(weights).expanduser())
         torch.manual_seed(seed)
-        net = _network(model, state, download=weights == "imagenet")
+        net = _network(model, download=weights == "imagenet" and imagenet is None)
         facts: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]
+        if state is not None:
+            _start_from(net, state, facts["classifier"], str(weights))
         self.licence = (
             f"The weights of {model} are licensed {facts.get('license') or 'as timm says'}."
             if weights == "imagenet"
@@ -96,7 +99,7 @@ class _OfWindows(nn.Module):
         return features
 
 
-def _network(model: str, state: Mapping[str, Tensor] | None, *, download: bool) -> nn.Module:
+def _network(model: str, *, download: bool) -> nn.Module:
     """timm's network without its last layer, for images of one channel."""
     try:
         import timm
@@ -106,26 +109,23 @@ def _network(model: str, state: Mapping[str, Tensor] | None, *, download: bool) 
         near = timm.list_models(f"*{model}*")[:5] or timm.list_models(f"{model[:6]}*")[:5]
         known = f"; it has {', '.join(near)}" if near else ""
         raise BirdlabError(f"backbone.model={model}: timm has no such network{known}.")
-    # timm fits the weights to one channel and to no last layer.
-    overlay = None if state is None else {"state_dict": dict(state)}
     try:
-        net: nn.Module = timm.create_model(
-            model,
-            pretrained=download or state is not None,
-            num_classes=0,
-            in_chans=1,
-            pretrained_cfg_overlay=overlay,
-        )
+        # Weights that timm downloads it fits to one channel and no last layer.
+        net: nn.Module = timm.create_model(model, pretrained=download, num_classes=0, in_chans=1)
     except OSError as error:
         raise _not_downloaded(model) from error
-    except RuntimeError as error:
-        if state is None:
-            raise
-        reason = " ".join(str(error).split())[:300]
-        raise BirdlabError(
-            f"backbone.weights: these are the weights of another network ({reason})."
-        ) from error
     return net
+
+
+def _start_from(net: nn.Module, state: Mapping[str, Tensor], last: str | Sequence[str], origin: str) -> None:
+    """Take over all weights but those of the last layer, which the network lacks."""
+    layers = (last,) if isinstance(last, str) else tuple(last or ())
+    taken = {key: value for key, value in state.items() if not key.startswith(tuple(f"{n}." for n in layers))}
+    first, conv = first_conv_of(net)
+    weight = taken.get(f"{first}.weight")
+    if weight is not None and weight.ndim == 4:
+        taken[f"{first}.weight"] = adapt_first_conv(weight, conv.in_channels, "mean_scaled")
+    load_strictly(net, taken, origin)
 
 
 def _not_downloaded(model: str) -> BirdlabError:
