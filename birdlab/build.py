@@ -16,17 +16,31 @@ from birdlab.callbacks.finite import FiniteLoss
 from birdlab.callbacks.throughput import Throughput
 from birdlab.checkpoint_io import CheckpointFiles
 from birdlab.data.module import SourceData
+from birdlab.data.source import Source
 from birdlab.errors import BirdlabError
 from birdlab.models.weights import load_state, load_strictly, missing_encoder
+from birdlab.probing.backbone import Backbone
 from birdlab.run import Run
 from birdlab.tasks import Task
 
 
 def build_data(cfg: DictConfig) -> SourceData:
     """The DataModule of the config's task over the config's data set."""
-    source, augment = _instantiate(cfg.data), _instantiate(cfg.augment)
-    data: SourceData = _instantiate(cfg.task.datamodule, source=source, augment=augment)
+    augment = _instantiate(cfg.augment)
+    data: SourceData = _instantiate(cfg.task.datamodule, source=build_source(cfg), augment=augment)
     return data
+
+
+def build_source(cfg: DictConfig) -> Source:
+    """The config's data set."""
+    source: Source = _instantiate(cfg.data)
+    return source
+
+
+def build_backbone(cfg: DictConfig) -> Backbone:
+    """What embeds recordings; needs no run."""
+    backbone: Backbone = _instantiate(cfg.backbone)
+    return backbone
 
 
 def build_task(cfg: DictConfig, *, pretrained: bool = True) -> Task:

@@ -45,15 +45,17 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> DictCon
     return cfg
 
 
-def compose_unchecked(overrides: Sequence[str], config_dir: Path | None = None) -> DictConfig:
-    """As `compose`, for a caller who fills in mandatory values afterwards."""
+def compose_unchecked(
+    overrides: Sequence[str], config_dir: Path | None = None, root: str = "train"
+) -> DictConfig:
+    """As `compose`, for a caller who fills in mandatory values afterwards, or has a root of its own."""
     check_overrides(overrides, config_dir)
     searched = [] if config_dir is None else [f"hydra.searchpath=['file://{config_dir.absolute()}']"]
     register_resolvers()
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         try:
-            return hydra_compose(config_name="train", overrides=[*overrides, *searched])
+            return hydra_compose(config_name=root, overrides=[*overrides, *searched])
         except HydraException as error:
             raise BirdlabError(str(error)) from error
 
@@ -100,19 +102,7 @@ def check(cfg: DictConfig) -> None:
     Raises:
         BirdlabError: says what was given, what is allowed and which key to set.
     """
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise BirdlabError(f"{missing[0]} has no value. Set it on the command line: {missing[0]}=...")
-    for key in _unknown_keys(OmegaConf.to_container(cfg, resolve=False)):
-        raise BirdlabError(f"There is no key {key!r}{_nearest(key, shipped_keys() | groups())}.")
-    try:
-        OmegaConf.to_container(cfg, resolve=True)
-    except OmegaConfBaseException as error:
-        # What one task's configs look up, the other one's don't have.
-        hint = ""
-        if isinstance(error, InterpolationKeyError):
-            hint = ". Data, model, loss and task have to be of one kind, as those of a study: +experiment=..."
-        raise BirdlabError(f"{error.full_key}: {error.msg}{hint}") from error
+    check_keys(cfg)
     _check_choice(cfg, "monitor.mode", ["min", "max"])
     _check_choice(cfg, "memory_format", ["auto", "contiguous", "channels_last"])
     counts = dict.fromkeys(("loader.batch_size", "epochs", "data.n_train", "data.n_val", "data.n_test"), 1)
@@ -131,6 +121,27 @@ def check(cfg: DictConfig) -> None:
                 f"trainer.{key}={value}: a run validates, keeps its best epoch and tests it. "
                 "For one batch of everything there is debug=fast."
             )
+
+
+def check_keys(cfg: DictConfig) -> None:
+    """Every value is there, every key is known, and whatever a value looks up is found.
+
+    Raises:
+        BirdlabError: names the key.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise BirdlabError(f"{missing[0]} has no value. Set it on the command line: {missing[0]}=...")
+    for key in _unknown_keys(OmegaConf.to_container(cfg, resolve=False)):
+        raise BirdlabError(f"There is no key {key!r}{_nearest(key, shipped_keys() | groups())}.")
+    try:
+        OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        # What one task's configs look up, the other one's don't have.
+        hint = ""
+        if isinstance(error, InterpolationKeyError):
+            hint = ". Data, model, loss and task have to be of one kind, as those of a study: +experiment=..."
+        raise BirdlabError(f"{error.full_key}: {error.msg}{hint}") from error
 
 
 def check_monitor(cfg: DictConfig, logged: Mapping[str, str]) -> None:

@@ -41,8 +41,9 @@ MULTITASK = {"multitask", "two_heads"}
 CHOICES = sorted(
     (file.parent.name, file.stem)
     for file in config.CONF.glob("*/*.yaml")
-    if not file.stem.startswith("_") and file.parent.name not in {"experiment", "sweep", "hydra"}
+    if not file.stem.startswith("_") and file.parent.name not in {"experiment", "sweep", "hydra", "backbone"}
 )
+"""Of `birdlab.train`; backbones are composed in test_probe.py."""
 STUDIES = sorted(file.stem for file in (config.CONF / "experiment").glob("[!_]*.yaml"))
 SPECIES_STUDIES = {"mobilenet_optimizers", "resnet18_pretraining", "species_comparison", "input_encoding"}
 SWEEPS = {

@@ -1,0 +1,165 @@
+"""How well a head on embeddings names species, and how many recordings of each it needs for that."""
+
+import hashlib
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from birdlab.data.source import Split
+from birdlab.data.species import LabelledStack, SpeciesSource
+from birdlab.errors import BirdlabError
+from birdlab.metrics import SpeciesScores
+from birdlab.probing.backbone import Embeddings
+from birdlab.probing.head import log_probabilities
+
+ALL = "all"
+SCORES = ("macro_f1", "accuracy", "balanced_accuracy", "average_precision", "roc_auc")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Recordings to learn from and recordings to name; no visit is on both sides."""
+
+    train: tuple[LabelledStack, ...]
+    test: tuple[LabelledStack, ...]
+
+
+@dataclass(frozen=True)
+class Point:
+    """Scores with so many training recordings of each species.
+
+    Attributes:
+        recordings: of each species at most, or ``all``.
+        mean_recordings: of a species on average, since some have fewer.
+        draw: number of the draw.
+        scores: by name, over the test recordings of all folds together.
+    """
+
+    recordings: int | str
+    mean_recordings: float
+    draw: int
+    scores: Mapping[str, float]
+
+    def row(self) -> dict[str, object]:
+        """Of a table."""
+        kept = {name: round(self.scores[name], 6) for name in SCORES}
+        return {
+            "recordings": self.recordings,
+            "mean_recordings": round(self.mean_recordings, 2),
+            "draw": self.draw,
+            **kept,
+            "tested": int(self.scores["recordings"]),
+        }
+
+
+def folds_of(source: SpeciesSource) -> list[Fold]:
+    """The source's own folds, each tested once; without ``data.folds`` its test split, once.
+
+    Validation recordings are learnt from, too: the head chooses on training data.
+
+    Raises:
+        BirdlabError: for sources that give recordings several species, or too few recordings.
+    """
+    if source.multilabel:
+        raise BirdlabError(
+            "data.multilabel=true: the head names one species of each recording; set it to false."
+        )
+    if source.folds is None:
+        return [_fold(source.splits())]
+    return [_fold(replace(source, fold=number, fold_tests=True).splits()) for number in range(source.folds)]
+
+
+def learning_curve(
+    folds: Sequence[Fold],
+    embeddings: Mapping[str, Embeddings],
+    classes: int,
+    recordings: Sequence[int],
+    draws: int,
+    seed: int = 0,
+) -> Iterator[Point]:
+    """Scores by the number of training recordings of each species, all of them last.
+
+    Args:
+        folds: see `folds_of`.
+        embeddings: of each recording by id.
+        classes: K.
+        recordings: of each species, at most; a species with fewer gives all.
+        draws: how often so many are drawn; of a draw, fewer recordings are among those that are more.
+        seed: of the draws.
+    """
+    for count in sorted(set(recordings)):
+        for draw in range(draws):
+            yield _point(folds, embeddings, classes, count, draw, seed)
+    yield _point(folds, embeddings, classes, None, 0, seed)
+
+
+def few(samples: Sequence[LabelledStack], count: int, key: str) -> list[LabelledStack]:
+    """At most so many of each species, drawn by key and id whatever their order."""
+    of_species: defaultdict[int, list[LabelledStack]] = defaultdict(list)
+    for sample in sorted(samples, key=lambda each: hashlib.sha256(f"{key}:{each.id}".encode()).digest()):
+        of_species[sample.label].append(sample)
+    return [sample for label in sorted(of_species) for sample in of_species[label][:count]]
+
+
+def summary(points: Sequence[Point]) -> list[dict[str, object]]:
+    """Mean and standard deviation over draws, a row for each number of recordings."""
+    rows: list[dict[str, object]] = []
+    for count in dict.fromkeys(point.recordings for point in points):
+        drawn = [point for point in points if point.recordings == count]
+        row: dict[str, object] = {
+            "recordings": count,
+            "mean_recordings": round(statistics.fmean(point.mean_recordings for point in drawn), 2),
+            "draws": len(drawn),
+        }
+        for name in SCORES:
+            values = [point.scores[name] for point in drawn]
+            row[name] = round(statistics.fmean(values), 6)
+            row[f"{name}_sd"] = round(statistics.stdev(values), 6) if len(values) > 1 else float("nan")
+        rows.append(row)
+    return rows
+
+
+def _point(
+    folds: Sequence[Fold],
+    embeddings: Mapping[str, Embeddings],
+    classes: int,
+    count: int | None,
+    draw: int,
+    seed: int,
+) -> Point:
+    scores, learnt = SpeciesScores(classes), 0
+    for number, fold in enumerate(folds):
+        train = fold.train if count is None else few(fold.train, count, f"{seed}:{draw}:{number}")
+        learnt += len(train)
+        logits = log_probabilities(
+            np.stack([embeddings[sample.id] for sample in train]),
+            np.array([sample.label for sample in train], np.int64),
+            [sample.group for sample in train],
+            np.stack([embeddings[sample.id] for sample in fold.test]),
+            classes,
+        )
+        truth = torch.tensor([sample.label for sample in fold.test])
+        scores.update(torch.from_numpy(logits), truth)
+    return Point(
+        recordings=ALL if count is None else count,
+        mean_recordings=learnt / len(folds) / classes,
+        draw=draw,
+        scores=scores.compute(),
+    )
+
+
+def _fold(splits: Mapping[Split, Sequence[object]]) -> Fold:
+    parts: dict[Split, tuple[LabelledStack, ...]] = {
+        split: tuple(sample for sample in samples if isinstance(sample, LabelledStack))
+        for split, samples in splits.items()
+    }
+    fold = Fold(train=(*parts["train"], *parts["val"]), test=parts["test"])
+    if not fold.train or not fold.test:
+        raise BirdlabError(
+            "There are no recordings to learn from, or none to test on: set data.folds=5, or data.fractions."
+        )
+    return fold
