@@ -17,6 +17,7 @@ from birdlab.devices import use_one
 from birdlab.errors import BirdlabError, command
 from birdlab.evaluation import Evaluation, compared, score
 from birdlab.files import write_json
+from birdlab.process import quieten
 from birdlab.run import Run
 from birdlab.tasks import Task
 
@@ -133,6 +134,7 @@ def main(
             raise BirdlabError(f"{output} exists already. Choose another name or move it away.")
         opened = Run.open(run)
         chosen = data_config(opened, data, settings or [], trust=trust)
+        quieten()
         evaluation = evaluate_run(opened, chosen, split, trust=trust)
         Console().print(evaluation.table())
         if output is not None:
