@@ -33,6 +33,7 @@ SPECIES = {
     "species",
     "species_bce",
     "species_cross_entropy",
+    "species_averaged",
     "species_frozen",
     "synthetic_species",
 }
@@ -45,7 +46,10 @@ CHOICES = sorted(
 )
 """Of `birdlab.train`; backbones are composed in test_probe.py."""
 STUDIES = sorted(file.stem for file in (config.CONF / "experiment").glob("[!_]*.yaml"))
-SPECIES_STUDIES = {"mobilenet_optimizers", "resnet18_pretraining", "species_comparison", "input_encoding"}
+SPECIES_STUDIES = {
+    *("mobilenet_optimizers", "resnet18_pretraining", "species_comparison", "input_encoding"),
+    "species_frontier",
+}
 SWEEPS = {
     "pretrained_vs_scratch": ["+experiment=resnet18_pretraining"],
     "species_comparison": ["+experiment=species_comparison"],

@@ -32,6 +32,7 @@ STUDIES = {
     "resnet18_pretraining": [],
     "species_comparison": ["loss.class_weights=balanced", "augment=species"],
     "input_encoding": ["model.encoding=voting", "callbacks=species_frozen"],
+    "species_frontier": ["model=compact_mobilenet", "model.weights=null", "data.balance=true"],
 }
 
 

@@ -1,4 +1,4 @@
-"""How a stack of S segments [B, S, M, T] is shown to an image classifier: four ways, for one network."""
+"""How a stack of S segments [B, S, M, T] is shown to an image classifier: five ways, for one network."""
 
 from typing import Literal, get_args
 
@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from birdlab.errors import BirdlabError
 
-Encoding = Literal["stacked", "shuffled", "voting", "long"]
-"""Segments as channels, in order or shuffled; one by one; or one after the other as one spectrogram."""
+Encoding = Literal["stacked", "shuffled", "voting", "overlapping", "long"]
+"""Segments as channels, in order or shuffled; one by one; in pairs of neighbours; or one after the other."""
 
 _SPREAD = 1e3
 
@@ -46,6 +46,14 @@ class SegmentVoting(nn.Module):
         return logits.reshape(*stack.shape[:2], -1).mean(dim=1)
 
 
+class OverlappingVoting(SegmentVoting):
+    """Each segment with its next one, as windows that overlap by half; the mean of their logits counts."""
+
+    def forward(self, stack: Tensor) -> Tensor:
+        """Logits [B, K] of stacks [B, S, M, T], S > 1."""
+        return super().forward(torch.cat([stack[:, :-1], stack[:, 1:]], dim=-1))
+
+
 class OneLong(nn.Module):
     """All segments one after the other, as one spectrogram [B, 1, M, S T]."""
 
@@ -68,12 +76,19 @@ def channels(encoding: Encoding, segments: int) -> int:
     """
     if encoding not in get_args(Encoding):
         raise BirdlabError(f"model.encoding={encoding}: give one of {', '.join(get_args(Encoding))}.")
+    if encoding == "overlapping" and segments < 2:
+        raise BirdlabError("model.encoding=overlapping needs two segments at least: set data.segments.")
     return segments if encoding in ("stacked", "shuffled") else 1
 
 
 def encoded(net: nn.Module, encoding: Encoding) -> nn.Module:
     """The network behind an encoding; ``stacked`` is the network itself."""
-    wrappers = {"shuffled": Shuffled, "voting": SegmentVoting, "long": OneLong}
+    wrappers: dict[Encoding, type[nn.Module]] = {
+        "shuffled": Shuffled,
+        "voting": SegmentVoting,
+        "overlapping": OverlappingVoting,
+        "long": OneLong,
+    }
     return wrappers[encoding](net) if encoding in wrappers else net
 
 

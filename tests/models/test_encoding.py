@@ -1,11 +1,11 @@
-"""What an image classifier is shown of a stack, in each of the four ways."""
+"""What an image classifier is shown of a stack, in each of the five ways."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from birdlab.errors import BirdlabError
-from birdlab.models.encoding import OneLong, SegmentVoting, Shuffled, channels, encoded
+from birdlab.models.encoding import OneLong, OverlappingVoting, SegmentVoting, Shuffled, channels, encoded
 
 
 class Seen(nn.Module):
@@ -39,6 +39,16 @@ def test_voting_is_the_mean_of_the_segments_logits(stack: Tensor) -> None:
     torch.testing.assert_close(logits, expected)
 
 
+def test_overlapping_windows_are_each_segment_and_the_next(stack: Tensor) -> None:
+    seen = Seen()
+    logits = OverlappingVoting(seen)(stack)
+    assert seen.image.shape == (9, 1, 5, 12)
+    windows = seen.image.reshape(3, 3, 5, 12)
+    for window in range(3):
+        assert torch.equal(windows[:, window], torch.cat([stack[:, window], stack[:, window + 1]], dim=-1))
+    torch.testing.assert_close(logits[:, 1], windows.amax(dim=(2, 3)).mean(dim=1))
+
+
 def test_shuffled_segments_are_the_same_ones_in_an_order_of_the_recording_s_own(stack: Tensor) -> None:
     seen = Seen()
     Shuffled(seen)(stack)
@@ -64,9 +74,12 @@ def test_all_orders_are_drawn_alike() -> None:
 def test_stacked_is_the_network_itself_and_other_words_are_refused() -> None:
     net = Seen()
     assert encoded(net, "stacked") is net
-    assert [channels(how, 10) for how in ("stacked", "shuffled", "voting", "long")] == [10, 10, 1, 1]
-    with pytest.raises(BirdlabError, match=r"encoding=piled: give one of stacked, shuffled, voting, long"):
+    ways = ("stacked", "shuffled", "voting", "overlapping", "long")
+    assert [channels(how, 10) for how in ways] == [10, 10, 1, 1, 1]  # type: ignore[arg-type]
+    with pytest.raises(BirdlabError, match=r"encoding=piled: give one of stacked, shuffled, voting, overl"):
         channels("piled", 10)  # type: ignore[arg-type]
+    with pytest.raises(BirdlabError, match="needs two segments"):
+        channels("overlapping", 1)
 
 
 @pytest.mark.parametrize("how", [Shuffled, SegmentVoting, OneLong])

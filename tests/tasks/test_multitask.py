@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from lightning import Callback, LightningModule, Trainer
 
 import birdlab
 from birdlab import config
@@ -123,3 +124,24 @@ def test_it_learns_both_and_predicts_like_any_other(folder: Path, tmp_path: Path
     prediction = birdlab.load(tmp_path / "run").predict(audio, RATE)
     middles = {round((event.low_hz + event.high_hz) / 2000) for event in prediction.events}
     assert {2, 7} <= middles
+
+
+class Killed(Callback):
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch == 2:
+            raise RuntimeError("killed")
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_average(folder: Path, tmp_path: Path) -> None:
+    """Bit for bit, with all that the frontier has: augmentation on the device, a cosine, averaged weights."""
+    states = {}
+    for name in ("whole", "killed"):
+        run = Run.new(tmp_path / name)
+        cfg = config.compose([*words(folder, run.directory), "epochs=3"])
+        if name == "killed":
+            with pytest.raises(RuntimeError, match="killed"):
+                train(cfg, run, [Killed()])
+        train(run.config(trust=True) if name == "killed" else cfg, run)
+        states[name] = torch.load(run.last, weights_only=True)["state_dict"]
+    assert all(torch.equal(states["whole"][key], states["killed"][key]) for key in states["whole"])
