@@ -1,6 +1,7 @@
 """How well runs mark birds in recordings with boxes that they haven't seen, and in the official example.
 
     python experiments/frontier/score.py RUN... --boxes DIR [--official DIR] [--output FILE]
+    python experiments/frontier/score.py energy --boxes DIR
 
 A run is scored on the recordings of its test split (``splits.json``), one that has none of them on all:
 the runs of a cross-validation together score each recording once a seed. ``mask`` is what exceeds the run's
@@ -12,36 +13,61 @@ cells of the official spectrogram (2 ms, 31 Hz) of whole recordings,
 - ``hit``: the share of boxes with anything marked in at least a tenth of their time;
 - ``time_iou``: columns with anything marked against columns with any box, all recordings together.
 
+``energy`` in place of runs is 6 dB above the usual level of a row and a moment (`birdlab.baselines`).
+
 DIR of --official is BirdSoundsDenoising's example (Images, Masks, Raw_audios): ``official`` is the foreground
 IoU of the marks that a run makes in its recording.
 """
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import birdlab
 from birdlab.audio import io
+from birdlab.audio.spectrogram import Spectrogram
+from birdlab.baselines import EnergyThreshold
 from birdlab.data.annotated_audio import AnnotatedAudio
 from birdlab.data.boxes import Box, read_boxes
 from birdlab.data.folders import ImageFolders
 from birdlab.files import write_csv
-from birdlab.prediction.events import Event, boxes, paint
+from birdlab.prediction.events import Components, Event, boxes, paint
 from birdlab.prediction.library import Prediction, Predictor
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+OFFICIAL_HZ = 48_000
 _HEARD = 0.1
 Cells = NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Energy:
+    """The energy threshold in the place of a network."""
+
+    grid: Spectrogram = field(default_factory=lambda: Spectrogram(sides="one"))
+    window_columns: int = 1499
+    classes: Mapping[int, str] = field(default_factory=lambda: {0: "background", 255: "bird"})
+    threshold: float = 6 / 16  # of the 16 dB that are a probability of 0 to 1
+    validation_precision: Mapping[float, float] = field(default_factory=dict)
+    name: str = "energy threshold"
+
+    def probabilities(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        images = self.grid.image(torch.from_numpy(windows)) / 255
+        found: NDArray[np.float32] = EnergyThreshold()(images[:, None])[:, 0].sigmoid().numpy()
+        return found
+
+    def image_probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+
 def outputs(prediction: Prediction, predictor: Predictor, threshold: float) -> Iterator[tuple[str, Cells]]:
     """The mask, and the boxes made of it, as cells."""
-    from birdlab.prediction.events import Components
-
     mask = prediction.probabilities > threshold
     yield "mask", mask
     components = Components(predictor.network.grid, threshold)
@@ -97,11 +123,12 @@ def tested(run: Path, source: AnnotatedAudio) -> list[str]:
 
 def of_run(run: Path, source: AnnotatedAudio, official: Path | None) -> list[dict[str, object]]:
     """A row for each recording, output and threshold."""
-    predictor = birdlab.load(run)
+    energy = str(run) == "energy"
+    predictor = Predictor(Energy()) if energy else birdlab.load(run)
     own = predictor.network.threshold
     rows: list[dict[str, object]] = []
     files = {sample.group: sample.files for sample in source.splits()["test"]}
-    for name in tested(run, source):
+    for name in sorted(files) if energy else tested(run, source):
         recording, labels = files[name]
         prediction = predictor.predict(io.read(recording), io.info(recording).sample_rate)
         truth, each = painted(list(read_boxes(labels)), predictor, prediction.probabilities.shape[1])
@@ -110,17 +137,31 @@ def of_run(run: Path, source: AnnotatedAudio, official: Path | None) -> list[dic
                 key = {"run": run.name, "recording": name, "output": output, "threshold": threshold}
                 rows.append(key | {"own": threshold == own} | scored(found, truth, each))
     if official is not None:
-        folders = ImageFolders(root=official)
-        (sample,) = (sample for samples in folders.splits().values() for sample in samples)
-        _, mask = folders.read(sample)
-        prediction = predictor.predict(folders.audio(sample), folders.sample_rate)
-        truth = mask[-prediction.probabilities.shape[0] :] != 0
-        columns = min(truth.shape[1], prediction.probabilities.shape[1])
+        probabilities, truth = on_official(predictor, official)
         for threshold in sorted({own, *THRESHOLDS}):
-            found = (prediction.probabilities > threshold)[:, :columns]
             key = {"run": run.name, "recording": "official", "output": "mask", "threshold": threshold}
-            rows.append(key | {"own": threshold == own} | scored(found, truth[:, :columns], []))
+            rows.append(key | {"own": threshold == own} | scored(probabilities > threshold, truth, []))
     return rows
+
+
+def on_official(predictor: Predictor, folder: Path) -> tuple[NDArray[np.float32], Cells]:
+    """What a network says in each cell of the official example's mask, and the mask: [F, T] both.
+
+    Its recording has 48 kHz: each cell takes what the nearest one of the network says, and nothing is marked
+    beyond the network's band. A decoder puts samples in front that the picture doesn't show.
+    """
+    folders = ImageFolders(root=folder, sample_rate=OFFICIAL_HZ)
+    (sample,) = (sample for samples in folders.splits().values() for sample in samples)
+    _, mask = folders.read(sample)
+    grid = folders.spectrogram.one_sided()
+    audio = folders.audio(sample)[-grid.samples(mask.shape[1]) :]
+    prediction = predictor.predict(audio, OFFICIAL_HZ)
+    frequencies, times = prediction.frequencies, prediction.times
+    rows = np.abs(grid.frequencies()[:, None] - frequencies).argmin(axis=1)
+    columns = np.searchsorted((times[1:] + times[:-1]) / 2, grid.times(mask.shape[1]))
+    said = prediction.probabilities[np.ix_(rows, columns)]
+    said[grid.frequencies() > frequencies[-1]] = 0
+    return said, mask[-grid.rows :] != 0
 
 
 def summary(rows: list[dict[str, object]]) -> list[dict[str, object]]:
@@ -155,7 +196,7 @@ def summary(rows: list[dict[str, object]]) -> list[dict[str, object]]:
                     "recall": total["marked_in_boxes"] / total["in_boxes"],
                     "hit": total["hit_boxes"] / total["boxes"],
                     "time_iou": total["time_both"] / total["time_either"],
-                    "official": np.mean(official) if official else float("nan"),  # type: ignore[arg-type]
+                    "official": float(np.mean(np.array(official, float))) if official else float("nan"),
                 }
             )
     return made
