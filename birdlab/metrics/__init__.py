@@ -1,6 +1,13 @@
 """One definition of every score, used by tasks, evaluation and reports alike."""
 
-from birdlab.metrics.calibration import Reliability, ReliabilityCurve
+from birdlab.metrics.calibration import (
+    CoverageCurve,
+    LogitHistogram,
+    Reliability,
+    ReliabilityCurve,
+    scaled,
+    species_temperature,
+)
 from birdlab.metrics.classification import SpeciesScores
 from birdlab.metrics.rows import MeanLoss
 from birdlab.metrics.segmentation import (
@@ -18,13 +25,17 @@ __all__ = [
     "PER_IMAGE",
     "THRESHOLDS",
     "Counts",
+    "CoverageCurve",
     "LegacyIoU",
+    "LogitHistogram",
     "MeanLoss",
     "Reliability",
     "ReliabilityCurve",
     "SegmentationScores",
     "SpeciesScores",
     "foreground",
+    "scaled",
+    "species_temperature",
     "summarise",
     "threshold_logit",
 ]

@@ -43,6 +43,7 @@ class MaskOfWindows(nn.Module):
     ) -> None:
         super().__init__()
         self.net, self.channels = task.net, task.channels
+        self.temperature = float(task.temperature)
         self.memory_format = task.torch_memory_format
         self.grid, self.window_columns = grid, window_columns
         rows, columns = image_size
@@ -72,7 +73,7 @@ class MaskOfWindows(nn.Module):
         given = images.unsqueeze(1).expand(-1, self.channels, -1, -1)
         logits = foreground_logits(self.net(given.contiguous(memory_format=self.memory_format))).float()
         # Resizing is linear and separable: first the rows, of which the network has few.
-        rows = self.rows_back @ logits
+        rows = self.rows_back @ (logits / self.temperature)
         return F.interpolate(rows, size=self.window_columns, mode="linear", align_corners=False).sigmoid()
 
 

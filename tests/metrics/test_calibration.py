@@ -12,7 +12,7 @@ def test_curve_by_hand() -> None:
     probabilities = torch.tensor([[0.1, 0.2, 0.25], [0.3, 0.9, 1.0]], dtype=torch.float64)
     reliability.update(probabilities.logit(), torch.tensor([[0, 1, 0], [1, 1, 0]]))
     curve = reliability.curve()
-    assert curve.pixels.tolist() == [2, 2, 0, 2]
+    assert curve.count.tolist() == [2, 2, 0, 2]
     assert curve.probability[[0, 1, 3]].tolist() == pytest.approx([0.15, 0.275, 0.95], abs=1e-6)
     assert curve.frequency[[0, 1, 3]].tolist() == [0.5, 0.5, 0.5]
     assert curve.probability[2].isnan()
