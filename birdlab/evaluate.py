@@ -22,7 +22,7 @@ from birdlab.devices import use_one
 from birdlab.errors import BirdlabError, command
 from birdlab.evaluation import Evaluation, compared, score
 from birdlab.files import write_json
-from birdlab.metrics import THRESHOLDS
+from birdlab.metrics import REPORTED_THRESHOLDS
 from birdlab.prediction import alarms
 from birdlab.prediction.opening import open_network
 from birdlab.run import Run
@@ -123,22 +123,23 @@ def score_alarms(run: Path, folder: Path, output: Path | None, *, trust: bool) -
     """Print (and write) what a run, or an exported file, finds in recordings without birds."""
     files = alarms.recordings_in(folder)
     network = open_network(run, trust=trust, threads=1)
+    thresholds = {*(network.validation_recall or REPORTED_THRESHOLDS), network.threshold}
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"Listening to {len(files)} recordings", total=len(files))
         found = alarms.false_alarms(
             network,
             files,
-            list(network.validation_recall) or THRESHOLDS,
+            sorted(thresholds),
             workers=cpu_count(),
             progress=lambda: bar.advance(task),
         )
     rows = alarms.table(found, network)
     console = Console(soft_wrap=True, highlight=False)
     console.print(_alarm_table(found, rows))
-    if own := [each for each in found.events if math.isclose(each, network.threshold)]:
+    for whose, threshold in (("the run's own", network.threshold), ("the highest", max(found.events))):
         console.print(
-            f"At the run's own threshold, {_typed(own[0])}: {found.events[own[0]]} events, "
-            f"{found.an_hour(own[0]):.3g} an hour."
+            f"At {whose} threshold, {_typed(threshold)}: {found.events[threshold]} events, "
+            f"{found.an_hour(threshold):.3g} an hour."
         )
     if output is not None:
         content = {"hours": found.hours, "recordings": found.recordings, "rates": rows}

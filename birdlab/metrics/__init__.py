@@ -1,6 +1,7 @@
 """One definition of every score, used by tasks, evaluation and reports alike."""
 
 from birdlab.metrics.calibration import (
+    REPORTED_THRESHOLDS,
     CoverageCurve,
     LogitHistogram,
     Reliability,
@@ -23,6 +24,7 @@ from birdlab.metrics.segmentation import (
 
 __all__ = [
     "PER_IMAGE",
+    "REPORTED_THRESHOLDS",
     "THRESHOLDS",
     "Counts",
     "CoverageCurve",

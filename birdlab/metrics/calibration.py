@@ -16,12 +16,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from birdlab.metrics.rows import Rows
+from birdlab.metrics.segmentation import Counts, precision, recall
 
 _STEPS = 1_000_000
 """A probability is counted in millionths: sums of whole numbers are exact, in any order."""
 
 _COLDEST, _HOTTEST = 0.01, 100.0
 """Temperatures to look among; a network that needs one beyond them is none to scale."""
+
+
+REPORTED_THRESHOLDS = tuple(
+    [k / 100 for k in range(1, 100)]
+    + [round(0.99 + k / 1_000, 3) for k in range(1, 10)]
+    + [round(0.999 + k / 10_000, 4) for k in range(1, 10)]
+)
+"""Of scaled probabilities, ever closer towards 1: where there are few birds, that is where the choice is."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +113,32 @@ class LogitHistogram(Rows):
     def compute(self) -> float:
         """The temperature that minimises the mean cross-entropy of all pixels; see `fitted_temperature`."""
         background, foreground = self.gathered().sum(0).double()
-        centre = ((torch.arange(self._BINS) - self._HALF).double() * self._WIDTH).sinh()
+        centre = self._centres()
 
         def loss(sharpness: float) -> float:
             logits = sharpness * centre
             return float(background @ F.softplus(logits) + foreground @ F.softplus(-logits))
 
         return fitted_temperature(loss)
+
+    def precision_and_recall(self, temperature: float) -> dict[str, list[float]]:
+        """Both, of all pixels together, at each ``threshold`` of `REPORTED_THRESHOLDS`."""
+        above = torch.tensor([temperature * math.log(t / (1 - t)) for t in REPORTED_THRESHOLDS])
+        first = torch.searchsorted(self._centres(), above.double(), right=True)
+        totals = self.gathered().sum(0)
+        # How many are in a bin or above, and none above the last one.
+        tail = F.pad(totals.flip(1).cumsum(1).flip(1), (0, 1))
+        (fp, tp), (background, true) = tail[:, first], totals.sum(dim=1)
+        counts = Counts(tp=tp, fp=fp, fn=true - tp, tn=background - fp)
+        return {
+            "threshold": list(REPORTED_THRESHOLDS),
+            "precision": precision(counts).tolist(),
+            "recall": recall(counts).tolist(),
+        }
+
+    def _centres(self) -> Tensor:
+        """The logits of the bins, ascending."""
+        return ((torch.arange(self._BINS) - self._HALF).double() * self._WIDTH).sinh()
 
 
 def species_temperature(logits: Tensor, truth: Tensor, *, multilabel: bool = False) -> float:

@@ -65,7 +65,7 @@ class RunNetwork:
         window_s = data.get("window_s") or _WHOLE_PICTURE_S
         rows, columns = data.image_size
         validation = content.get("birdlab", {}).get("validation") or {}
-        thresholds = [task.reported(each) for each in THRESHOLDS]
+        thresholds = validation.get("threshold", THRESHOLDS)  # of older runs
         precision, recall = (
             dict(zip(thresholds, validation[name], strict=True)) if validation else {}
             for name in ("precision", "recall")

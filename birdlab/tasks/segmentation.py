@@ -46,7 +46,7 @@ class SegmentationTask(Task):
     `reported_threshold`."""
 
     validated: dict[str, list[float]]
-    """Precision and recall at each of `THRESHOLDS` in the last validation; saved with the weights."""
+    """`LogitHistogram.precision_and_recall` of the last validation; saved with the weights."""
 
     def __init__(self, *args: Any, channels: int = 1, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -112,7 +112,7 @@ class SegmentationTask(Task):
         if not self.trainer.sanity_checking:
             self.threshold.fill_(chosen)
             self.temperature.fill_(temperature)
-            self.validated = self.val_scores.precision_and_recall()
+            self.validated = self.val_logits.precision_and_recall(temperature)
         self.log_dict(
             {
                 "val/loss": self.val_loss.compute(),
