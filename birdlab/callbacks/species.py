@@ -8,10 +8,10 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from birdlab import figures
+from birdlab.analysis import coverage
 from birdlab.callbacks.errors import reliability_table
 from birdlab.files import write_csv
 from birdlab.loggers import read_history
-from birdlab.metrics import CoverageCurve
 from birdlab.metrics.classification import confusion_matrix
 from birdlab.tasks import ClassificationTask
 
@@ -64,12 +64,6 @@ class SpeciesFigures(Callback):
             figures.save_for_paper(figure, folder / "figures" / name)
         for name, rows in tables.items():
             write_csv(folder / "figures" / f"{name}.csv", rows)
-
-
-def coverage(rows: Sequence[Mapping[str, Any]]) -> CoverageCurve:
-    """Of the likeliest species, from rows as in ``scores.csv``."""
-    confidence = torch.tensor([float(row[f"p_{row['predicted']}"]) for row in rows], dtype=torch.float64)
-    return CoverageCurve.of(confidence, torch.tensor([row["predicted"] == row["label"] for row in rows]))
 
 
 def confusion(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> torch.Tensor:
