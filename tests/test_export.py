@@ -143,7 +143,14 @@ def test_a_file_says_what_it_is(masks: tuple[Path, Path], species: tuple[Path, P
         "licence_of_training_data": "none: synthetic sounds, made by birdlab",
     }.items()  # fmt: skip
     network, file = RunNetwork.open(masks[0]), OnnxNetwork.open(masks[1])
-    for name in ("name", "window_columns", "classes", "threshold", "validation_precision"):
+    for name in (
+        "name",
+        "window_columns",
+        "classes",
+        "threshold",
+        "validation_precision",
+        "validation_recall",
+    ):
         assert getattr(file, name) == getattr(network, name)
     assert threshold_for(file, 0.3) == threshold_for(network, 0.3)
     namer, file_namer = RunNamer.open(species[0]), OnnxNamer.open(species[1])
@@ -151,6 +158,27 @@ def test_a_file_says_what_it_is(masks: tuple[Path, Path], species: tuple[Path, P
         assert getattr(file_namer, name) == getattr(namer, name)
     about = {each.key: json.loads(each.value) for each in onnx.load(species[1]).metadata_props}
     assert about["licence_of_training_data"] == "CC BY-NC 4.0"
+
+
+def test_a_temperature_is_part_of_the_file(runs: ModuleType, tmp_path: Path) -> None:
+    """Of masks with their threshold, and of species."""
+    masks = runs.mask_run(tmp_path / "masks", temperature=2.5).directory
+    path = export(masks, tmp_path / "masks.onnx").path
+    network, file = RunNetwork.open(masks), OnnxNetwork.open(path)
+    audio = noise(3.5)
+    in_torch = joined(list(stitched(network, [audio])))
+    np.testing.assert_allclose(run_file(path)(audio), in_torch, atol=TOLERANCE)
+    assert file.threshold == network.threshold == pytest.approx(1 / (1 + (0.6 / 0.4) ** (1 / 2.5)))
+    unscaled = joined(list(stitched(RunNetwork.open(runs.mask_run(tmp_path / "one").directory), [audio])))
+    assert np.abs(in_torch - unscaled).max() > 10 * TOLERANCE
+
+    species = runs.species_run(tmp_path / "species", temperature=0.2).directory
+    sound = noise(1.0, SPECIES_RATE)
+    sure = RunNamer.open(species).scores(sound)
+    named = OnnxNamer.open(export(species, tmp_path / "species.onnx").path).scores(sound)
+    np.testing.assert_allclose(named, sure, atol=TOLERANCE)
+    plain = RunNamer.open(runs.species_run(tmp_path / "plain").directory).scores(sound).astype(float)
+    np.testing.assert_allclose(sure, plain**5 / (plain**5).sum(), rtol=1e-4)
 
 
 def test_files_that_cannot_predict_say_why(

@@ -22,7 +22,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its title, if it has one; all cells are plain text, to be escaped by whoever renders them."""
+    """A table, with a title or none; all cells are plain text, to be escaped by whoever renders them."""
 
     title: str
     headings: tuple[str, ...]
