@@ -6,6 +6,7 @@ comes from the run directories; the head is what Hugging Face reads of a model c
 
 import re
 import shlex
+import shutil
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,8 +45,8 @@ def write_cards(target: Path, conditions: Sequence[Condition], stated_licence: s
     Returns:
         The files.
     """
-    for old in (target / FILE, *(target / FOLDER).glob("*.md")):
-        old.unlink(missing_ok=True)
+    (target / FILE).unlink(missing_ok=True)
+    shutil.rmtree(target / FOLDER, ignore_errors=True)
     if len(conditions) == 1:
         write_text(target / FILE, card(conditions[0], stated_licence))
         return [target / FILE]
@@ -91,7 +92,7 @@ def card(condition: Condition, stated_licence: str | None = None) -> str:
         coverage=failing.coverage_table(run) if species else None,
         cost=_cost(condition),
         provenance=_provenance(condition),
-        path=shlex.quote(run.name),
+        path=_one_line(shlex.quote(run.name)),
         trained=_command(run),
         version=__version__,
     )
@@ -114,7 +115,7 @@ def interval(condition: Condition, score: str) -> Estimate | None:
 def _head(condition: Condition, stated_licence: str | None) -> dict[str, Any]:
     run = condition.runs[0]
     species = is_species(run)
-    data = _last(run.config.get("data._target_", "unknown"))
+    data = _one_line(_last(run.config.get("data._target_", "unknown")))
     metrics = [
         {"type": score, "name": HEADINGS.get(score, score), "value": round(statistics.fmean(values), 4)}
         for score in printed_scores(condition.runs)
@@ -123,7 +124,9 @@ def _head(condition: Condition, stated_licence: str | None) -> dict[str, Any]:
     task = "audio-classification" if species else "image-segmentation"
     # The weights' own licence is their author's to choose, with that of the data in mind.
     stated = (
-        {"license": "other", "license_name": stated_licence} if stated_licence else {"license": "unknown"}
+        {"license": "other", "license_name": _one_line(stated_licence)}
+        if stated_licence
+        else {"license": "unknown"}
     )
     return {
         "library_name": "birdlab",
@@ -257,13 +260,17 @@ def _command(run: RunRecord) -> str:
     words = run.facts.get("command")
     if not isinstance(words, list) or not words:
         return ""
-    # On one line, whatever somebody's run directory holds.
-    return " ".join(shlex.join(["python", "-m", "birdlab.train", *map(str, words[1:])]).split())
+    return _one_line(shlex.join(["python", "-m", "birdlab.train", *map(str, words[1:])]))
 
 
 def _name(condition: Condition) -> str:
     study = str(condition.runs[0].config.get("name", "birdlab"))
-    return study if condition.label == study else f"{study}: {condition.label}"
+    return _one_line(study if condition.label == study else f"{study}: {condition.label}")
+
+
+def _one_line(text: str) -> str:
+    """Nothing in the head can look like its end."""
+    return " ".join(text.split())
 
 
 def _pairs(content: dict[str, str]) -> Table:
