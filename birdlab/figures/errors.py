@@ -65,12 +65,22 @@ def reliability_diagram(
         curve: of probabilities as they are reported.
         unscaled: of the network's own, if they differ.
         counted, true, probability: what is predicted, in the words of the axes.
+
+    Errors are `ReliabilityCurve.error`.
     """
     with styled():
         figure = new_figure(COLUMN, 3.4)
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         filled = curve.count > 0
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.7, linestyle=(0, (4, 3)), label="calibrated")
+        axes.plot(
+            curve.probability[filled],
+            curve.frequency[filled],
+            color=BLUE,
+            marker="o",
+            markersize=3,
+            label=f"reported: error {curve.error:.4f}",
+        )
         if unscaled is not None:
             drawn = unscaled.count > 0
             axes.plot(
@@ -79,25 +89,19 @@ def reliability_diagram(
                 color=ORANGE,
                 marker=".",
                 linewidth=0.9,
-                label=f"before scaling {unscaled.error:.4f}",
+                label=f"unscaled: error {unscaled.error:.4f}",
+                zorder=1,
             )
-        axes.plot(
-            curve.probability[filled],
-            curve.frequency[filled],
-            color=BLUE,
-            marker="o",
-            markersize=3,
-            label=f"expected calibration error {curve.error:.4f}",
-        )
         axes.set_ylim(0, 1)
         axes.set_ylabel(f"share {true}")
         edges = np.linspace(0, 1, len(curve.count) + 1)
         below.stairs(curve.count.double() / curve.count.sum(), edges, fill=True, color=BLUE, alpha=0.45)
-        below.set_yscale("log")
+        if curve.count[filled].max() > 100 * curve.count[filled].min():
+            below.set_yscale("log")
         below.set_ylabel(f"share of {counted}")
         below.set_xlabel(probability)
         below.set_xlim(0, 1)
-        figure.legend(loc="outside upper left", ncols=2, borderaxespad=0.2)
+        figure.legend(loc="outside upper left", ncols=2, columnspacing=1, borderaxespad=0.2)
         return figure
 
 

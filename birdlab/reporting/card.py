@@ -53,7 +53,7 @@ def write_cards(target: Path, conditions: Sequence[Condition], stated_licence: s
     if not conditions:
         return []
     with replacing_folder(target / FOLDER) as folder:
-        names = []
+        names: list[str] = []
         for number, condition in enumerate(conditions):
             name = re.sub(r"[^A-Za-z0-9._-]+", "_", condition.label).strip("._")[:80] or "condition"
             # Labels may differ in signs alone, and not every file system tells case apart.
@@ -185,7 +185,9 @@ def _scores(condition: Condition) -> Table:
     rows = []
     for score in printed_scores(condition.runs):
         found = interval(condition, score)
-        between = "—" if found is None else f"{max(0.0, found.low):.3f} to {min(1.0, found.high):.3f}"
+        between = "—"
+        if found is not None and found.low < found.high:
+            between = f"{max(0.0, found.low):.3f} to {min(1.0, found.high):.3f}"
         others = [references.get(score) for references in run.references.values()]
         heading = HEADINGS.get(score, score)
         rows.append(
@@ -202,7 +204,8 @@ def _scores(condition: Condition) -> Table:
         "",
         ("score", "this network", "95 % interval", *run.references),
         tuple(rows),
-        f"{deviation}The interval is a bootstrap over {over}; — where a score isn't a mean over recordings.",
+        f"{deviation}The interval is a bootstrap over {over}; — where a score isn't a mean over recordings, or "
+        "is the same for all.",
     )
 
 
