@@ -204,8 +204,8 @@ def _scores(condition: Condition) -> Table:
         "",
         ("score", "this network", "95 % interval", *run.references),
         tuple(rows),
-        f"{deviation}The interval is a bootstrap over {over}; — where a score isn't a mean over recordings, or "
-        "is the same for all.",
+        f"{deviation}The interval is a bootstrap over {over}; — where a score isn't a mean over recordings, "
+        "or is the same for all.",
     )
 
 
