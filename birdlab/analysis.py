@@ -1,12 +1,16 @@
 """Where a network goes wrong: its scores against what is known of the samples, and where it fails."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
+
+from birdlab.metrics import CoverageCurve
 
 Row = Mapping[str, Any]
 """Of one sample, as in ``scores.csv``."""
@@ -61,6 +65,30 @@ def binned(rows: Sequence[Row], factor: str) -> list[Bin]:
     parts = max(1, min(_MOST_BINS, len(known) // _FEWEST_SAMPLES))
     cuts = [round(part * len(known) / parts) for part in range(parts + 1)]
     return [_bin(factor, known[first:end]) for first, end in pairwise(cuts) if end > first]
+
+
+def recall_by_species(rows: Sequence[Row]) -> list[tuple[str, float, int]]:
+    """Of each species the share of its recordings that is found, and how many those are; the worst first."""
+    counts = Counter(row["label"] for row in rows)
+    found = Counter(row["label"] for row in rows if row["label"] == row["predicted"])
+    return sorted(
+        ((name, found[name] / count, count) for name, count in counts.items()),
+        key=lambda entry: (entry[1], entry[0]),
+    )
+
+
+def confused(rows: Sequence[Row]) -> list[tuple[str, str, int]]:
+    """Species, what they are taken for, and in how many recordings; the commonest mistake first."""
+    pairs = Counter((row["label"], row["predicted"]) for row in rows if row["label"] != row["predicted"])
+    return sorted(
+        ((*pair, count) for pair, count in pairs.items()), key=lambda entry: (-entry[2], *entry[:2])
+    )
+
+
+def coverage(rows: Sequence[Row]) -> CoverageCurve:
+    """What is gained by naming only those species that the network is sure of."""
+    confidence = torch.tensor([float(row[f"p_{row['predicted']}"]) for row in rows], dtype=torch.float64)
+    return CoverageCurve.of(confidence, torch.tensor([row["predicted"] == row["label"] for row in rows]))
 
 
 def worst(rows: Sequence[Row], count: int) -> list[int]:

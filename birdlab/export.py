@@ -16,6 +16,7 @@ from rich.markup import escape
 from torch import nn
 
 from birdlab import __version__
+from birdlab import licence as licences
 from birdlab.errors import BirdlabError, command
 from birdlab.files import replacing
 from birdlab.prediction.onnx_network import mask_facts, run_file, species_facts, written
@@ -30,8 +31,6 @@ TOLERANCE = 1e-4
 _OPSET = 20
 _TRACED_S = 7.0
 """Of audio, from which the graph is taken; its lengths stay variable."""
-
-_NOBODYS = "none: synthetic sounds, made by birdlab"
 
 
 @dataclass(frozen=True)
@@ -100,18 +99,17 @@ def _parts(run: Run, *, trust: bool) -> tuple[nn.Module, Mapping[str, Any]]:
     return MaskOfAudio(network.model.cpu()).eval(), mask_facts(network)
 
 
-def _about(run: Run, licence: str | None, *, trust: bool) -> Mapping[str, Any]:
+def _about(run: Run, stated_licence: str | None, *, trust: bool) -> Mapping[str, Any]:
     """Where the network comes from."""
     provenance = run.read_json("provenance.json")
     source = str(run.config(trust=trust).data._target_)
-    synthetic = source.startswith("birdlab.data.synthetic")
     return {
         "birdlab": __version__,
         "run": run.directory.name,
         "commit": provenance.get("commit"),
         "dirty": provenance.get("dirty"),
         "data": source,
-        "licence_of_training_data": licence or (_NOBODYS if synthetic else "not stated"),
+        "licence_of_training_data": licences.of_training_data(source, stated_licence),
     }
 
 
@@ -183,7 +181,7 @@ def main(
             f"{escape(str(made.path))}: audio at {made.facts['sample_rate']} Hz to probabilities, "
             f"{made.path.stat().st_size / 1e6:.1f} MB; at most {made.difference:.1g} from torch's."
         )
-        if made.facts["licence_of_training_data"] == "not stated":
+        if made.facts["licence_of_training_data"] == licences.UNKNOWN:
             console.print("The licence of the training data isn't stated in it: see --licence.")
 
 

@@ -43,6 +43,10 @@ def main(
     species: Annotated[
         Path | None, typer.Option(help="A run (or exported file) of species, to name each event.")
     ] = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(help="Name events only where the species is at least so probable; others stay 'bird'."),
+    ] = None,
     precision: Annotated[
         float | None,
         typer.Option(help="Instead of --threshold: a precision wanted on validation data."),
@@ -75,6 +79,7 @@ def main(
     with command():
         tables = tuple(dict.fromkeys(table or ["raven"]))
         check_formats(tables)
+        _check_confidence(min_confidence, species)
         files = collect(inputs, output)
         # Files and batches run side by side; threads within each would only wait for one another.
         network = open_network(run, trust=trust, threads=1)
@@ -87,6 +92,7 @@ def main(
             denoised=denoised,
             floor_db=floor_db,
             boxes=boxes,
+            min_confidence=min_confidence or 0.0,
         )
         todo = batch.plan(files, output, network, wanted, namer, overwrite=overwrite)
         with _bar(todo) as progress:
@@ -115,6 +121,15 @@ def _threshold(network: Network, threshold: float | None, precision: float | Non
     return network.threshold if threshold is None else threshold
 
 
+def _check_confidence(confidence: float | None, species: Path | None) -> None:
+    if confidence is None:
+        return
+    if species is None:
+        raise BirdlabError(f"--min-confidence {confidence:g} is of a species: give --species RUN, too.")
+    if not 0 < confidence < 1:
+        raise BirdlabError(f"--min-confidence {confidence:g}: give a number between 0 and 1.")
+
+
 @contextmanager
 def _bar(todo: batch.Plan) -> Iterator[Callable[[Path, float], None]]:
     """Progress over all files by their bytes, which are known without decoding them."""
@@ -140,7 +155,7 @@ def _report(
     rate = f", {events / hours:.1f} an hour" if hours else ""
     before = f" ({skipped} of them finished before)" if skipped else ""
     console.print(
-        f"{len(records)} files{before}, {hours:.2f} hours: {events} events above {threshold:g}{rate}."
+        f"{len(records)} files{before}, {hours:.2f} hours: {events} events above {threshold:.3g}{rate}."
     )
     console.print(f"Results: {escape(str(output))}")
     if failures:

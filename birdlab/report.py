@@ -15,6 +15,7 @@ from birdlab.figures import save
 from birdlab.files import write_csv, write_json, write_text
 from birdlab.reporting import figures as draw
 from birdlab.reporting import tables
+from birdlab.reporting.card import write_cards
 from birdlab.reporting.comparison import LOWER_IS_BETTER, Ranking, rank
 from birdlab.reporting.conditions import Condition, conditions
 from birdlab.reporting.page import page, two_runs
@@ -31,7 +32,13 @@ CAPTIONS = {
 }
 
 
-def report(folders: Sequence[Path], output: Path | None, title: str | None, score: str | None) -> Path:
+def report(
+    folders: Sequence[Path],
+    output: Path | None,
+    title: str | None,
+    score: str | None,
+    licence: str | None = None,
+) -> Path:
     """Write the report of all runs in and below the folders.
 
     Args:
@@ -39,6 +46,7 @@ def report(folders: Sequence[Path], output: Path | None, title: str | None, scor
         output: where to; None is ``report`` in the folder that holds all runs.
         title: of the page; None names the studies.
         score: that decides; None is the one by which the studies choose their best epoch.
+        licence: of the training data, for the model cards.
 
     Returns:
         The folder with the report.
@@ -82,7 +90,8 @@ def report(folders: Sequence[Path], output: Path | None, title: str | None, scor
             pair=two_runs(groups, main),
         ),
     )
-    _say(target, records, _verdict(rankings, main))
+    cards = write_cards(target, groups, licence)
+    _say(target, records, _verdict(rankings, main), cards)
     return target
 
 
@@ -101,12 +110,15 @@ def main(
     score: Annotated[
         str | None, typer.Option(help="The test score that decides; by default the one that is monitored.")
     ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Of the training data, for the model cards, e.g. 'CC BY-NC 4.0'.")
+    ] = None,
 ) -> None:
-    """Compare runs: tables (CSV, Markdown, LaTeX), figures, and report.html, which opens from disk."""
+    """Compare runs: tables (CSV, Markdown, LaTeX), figures, model cards, and a page that opens from disk."""
     # That a font lacks a sign in some run's name is no concern of whoever reads this.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     with command():
-        report(folders, output, title, score)
+        report(folders, output, title, score, licence)
 
 
 def _check_free(target: Path) -> None:
@@ -184,13 +196,16 @@ def _verdict(rankings: Mapping[str, Ranking], main: str) -> str:
     return rankings[main].verdict(tables.HEADINGS.get(main, main))
 
 
-def _say(target: Path, records: Sequence[RunRecord], verdict: str) -> None:
+def _say(target: Path, records: Sequence[RunRecord], verdict: str, cards: Sequence[Path]) -> None:
     console = Console()
     console.print(verdict, highlight=False, markup=False)
     for record in records:
         if record.status != "finished":
             console.print(f"{record.status}: {record.name}: {record.reason}", markup=False, soft_wrap=True)
     console.print(f"Report: {target / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
+    if cards:
+        said = f"Model card: {cards[0]}" if len(cards) == 1 else f"Model cards: {cards[0].parent}"
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,64 @@ class Comparison:
     p: float
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds and samples.
+
+    Attributes:
+        mean: of all.
+        low: lower end of its confidence interval; NaN for one recording, whose variation is unknown.
+        high: upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
+def estimate(
+    scores: ArrayLike,
+    recordings: Sequence[Hashable],
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """The mean score of a method, and what it would lie between with other recordings and other seeds.
+
+    Of one seed the interval is over recordings alone.
+
+    Args:
+        scores: finite [seeds, samples].
+        recordings: what each sample was cut from [samples]; samples of one recording are drawn together.
+        confidence: of the interval, in 0..1.
+        resamples: of the bootstrap.
+        seed: of its draws.
+
+    Raises:
+        ValueError: if the shapes don't fit, or there are no scores.
+    """
+    values = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    names, group = np.unique(np.array([str(name) for name in recordings]), return_inverse=True)
+    if values.shape[1] != len(recordings) or not values.size:
+        raise ValueError(f"Scores of shape {values.shape} don't fit {len(recordings)} samples.")
+    mean, seeds, groups = float(values.mean()), len(values), len(names)
+    if groups < 2:
+        return Estimate(mean, np.nan, np.nan)
+    draw = np.random.default_rng(seed)
+    (by_seed,) = _resampled_means([values], group, resamples, draw)
+    resampled = by_seed.mean(axis=1)
+    parts, counts = [float(np.var(resampled, ddof=1))], [groups]
+    if seeds > 1:
+        parts.append(float(np.var(values.mean(axis=1), ddof=1)) / seeds)
+        counts.append(seeds)
+        resampled = resampled + np.sqrt(seeds / (seeds - 1)) * _deviations(by_seed, draw)
+    error = float(np.std(resampled, ddof=1))
+    # Where all scores are the same there is nothing to estimate.
+    half = error and float(stats.t.ppf((1 + confidence) / 2, _freedom(parts, counts))) * error
+    return Estimate(mean, mean - half, mean + half)
+
+
 def compare(
     one: ArrayLike,
     other: ArrayLike,
@@ -86,12 +144,15 @@ def compare(
     # The parts of the variance, for the degrees of freedom alone.
     parts = [float(np.var(by_seed[0].mean(axis=1) - by_seed[1].mean(axis=1), ddof=1))]
     parts += [float(np.var(method.mean(axis=1), ddof=1)) / len(method) for method in scores]
-    freedom = sum(parts) ** 2 / sum(
-        part**2 / (count - 1) for part, count in zip(parts, [groups, *seeds], strict=True)
-    )
+    freedom = _freedom(parts, [groups, *seeds])
     half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error
     p = 2 * float(stats.t.sf(abs(difference) / error, freedom))
     return Comparison(difference, difference - half, difference + half, p)
+
+
+def _freedom(parts: Sequence[float], counts: Sequence[int]) -> float:
+    """Degrees of freedom of a sum of variances, each of so many values (Welch and Satterthwaite)."""
+    return sum(parts) ** 2 / sum(part**2 / (count - 1) for part, count in zip(parts, counts, strict=True))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

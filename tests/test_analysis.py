@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from birdlab.analysis import binned, with_birds, worst
+from birdlab.analysis import binned, confused, coverage, recall_by_species, with_birds, worst
 
 
 def row(iou: float, snr_db: float | None = None, *, true: int = 10, alarms: int = 0) -> dict[str, float]:
@@ -58,3 +58,15 @@ def test_among_equals_the_worst_has_the_most_wrong_pixels() -> None:
     rows = [row(0.5), row(0.0, true=4), row(0.0, true=8), row(0.0, true=0, alarms=5), row(0.2)]
     assert worst(rows, 4) == [2, 3, 1, 4]
     assert worst(rows, 9) == [2, 3, 1, 4, 0]
+
+
+def test_species_by_hand() -> None:
+    said = [("owl", "owl", 0.9), ("owl", "wren", 0.6), ("owl", "wren", 0.5), ("wren", "wren", 0.8)]
+    said.append(("dipper", "owl", 0.4))
+    rows = [{"label": true, "predicted": name, f"p_{name}": str(p)} for true, name, p in said]
+    assert recall_by_species(rows) == [("dipper", 0.0, 1), ("owl", 1 / 3, 3), ("wren", 1.0, 1)]
+    assert confused(rows) == [("owl", "wren", 2), ("dipper", "owl", 1)]
+    curve = coverage(rows)
+    assert curve.at(0.8) == (2 / 5, 1.0)
+    assert curve.at(0.55) == (3 / 5, 2 / 3)
+    assert curve.at(0.0) == (1.0, 2 / 5)

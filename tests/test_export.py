@@ -32,14 +32,14 @@ RATE, SPECIES_RATE = 32_000, 16_000
 @pytest.fixture(scope="module")
 def masks(runs: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A run that marks birds, and its file."""
-    directory = runs.mask_run(tmp_path_factory.mktemp("masks") / "run").directory
+    directory = runs.mask_run(tmp_path_factory.mktemp("masks") / "run", temperature=0.5).directory
     return directory, export(directory, directory / "model.onnx").path
 
 
 @pytest.fixture(scope="module")
 def species(runs: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A run that names species, and its file."""
-    directory = runs.species_run(tmp_path_factory.mktemp("species") / "run").directory
+    directory = runs.species_run(tmp_path_factory.mktemp("species") / "run", temperature=0.5).directory
     return directory, export(directory, directory / "model.onnx", licence="CC BY-NC 4.0").path
 
 
@@ -146,14 +146,21 @@ def test_a_file_says_what_it_is(masks: tuple[Path, Path], species: tuple[Path, P
         "grid": {"window_length": 128, "hop": 64, "n_fft": 1024, "sides": "two"},
         "window_columns": 1499,
         "classes": {"0": "background", "255": "bird"},
-        "threshold": 0.4,
+        "threshold": RunNetwork.open(masks[0]).threshold,
         "run": "run",
         "commit": None,
         "data": "birdlab.data.synthetic.Synthetic",
         "licence_of_training_data": "none: synthetic sounds, made by birdlab",
     }.items()  # fmt: skip
     network, file = RunNetwork.open(masks[0]), OnnxNetwork.open(masks[1])
-    for name in ("name", "window_columns", "classes", "threshold", "validation_precision"):
+    for name in (
+        "name",
+        "window_columns",
+        "classes",
+        "threshold",
+        "validation_precision",
+        "validation_recall",
+    ):
         assert getattr(file, name) == getattr(network, name)
     assert threshold_for(file, 0.3) == threshold_for(network, 0.3)
     namer, file_namer = RunNamer.open(species[0]), OnnxNamer.open(species[1])
@@ -161,6 +168,22 @@ def test_a_file_says_what_it_is(masks: tuple[Path, Path], species: tuple[Path, P
         assert getattr(file_namer, name) == getattr(namer, name)
     about = {each.key: json.loads(each.value) for each in onnx.load(species[1]).metadata_props}
     assert about["licence_of_training_data"] == "CC BY-NC 4.0"
+
+
+def test_temperatures_are_part_of_the_files(
+    masks: tuple[Path, Path], species: tuple[Path, Path], runs: ModuleType, tmp_path: Path
+) -> None:
+    """The files' probabilities are compared with torch's above; here with those of a temperature of 1."""
+    assert OnnxNetwork.open(masks[1]).threshold == pytest.approx(1 / (1 + (0.6 / 0.4) ** 2))
+    audio = noise(3.0)
+    plain = RunNetwork.open(runs.mask_run(tmp_path / "masks").directory).probabilities(audio[None])[0]
+    odds = (plain / (1 - plain)) ** 2
+    np.testing.assert_allclose(run_file(masks[1])(audio), (odds / (1 + odds))[:, :1499], atol=TOLERANCE)
+    sound = noise(1.0, SPECIES_RATE)
+    said = RunNamer.open(runs.species_run(tmp_path / "species").directory).scores(sound).astype(float)
+    np.testing.assert_allclose(
+        OnnxNamer.open(species[1]).scores(sound), said**2 / (said**2).sum(), atol=TOLERANCE
+    )
 
 
 def test_files_that_cannot_predict_say_why(

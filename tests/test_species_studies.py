@@ -64,7 +64,15 @@ def test_a_run_names_its_species_and_holds_what_was_said_of_each_recording(train
     assert metrics["test"]["accuracy"] == pytest.approx(accuracy)
     assert set(metrics["references"]) == {"commonest species", "loudness, bandwidth, length"}
     figures = {path.name for path in trained.figures.iterdir()}
-    assert figures >= {"confusion.png", "confusion.pdf", "learning_curves.png"}
+    assert figures >= {"confusion.png", "confusion.pdf", "learning_curves.png", "calibration.png"}
+    assert {"coverage.png", "coverage.csv", "calibration.csv"} <= figures
+    assert metrics["temperature"] == content["state_dict"]["temperature"].item()
+    confidence = [max(float(row[f"p_{name}"]) for name in cfg.task.names) for row in rows]
+    right = sum(row["label"] == row["predicted"] for row in rows) / 6
+    if metrics["temperature"] == 1:
+        assert metrics["test"]["calibration_error"] == metrics["test"]["calibration_error_unscaled"]
+    # No bin's gap is smaller than that of all of them together.
+    assert metrics["test"]["calibration_error"] >= abs(sum(confidence) / 6 - right) - 1e-5
 
 
 def test_evaluate_gives_the_numbers_of_the_test_to_the_last_digit(trained: Run) -> None:

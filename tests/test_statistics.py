@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from birdlab import statistics
-from birdlab.statistics import compare, holm
+from birdlab.statistics import compare, estimate, holm
 
 
 def test_examples() -> None:
@@ -133,3 +133,29 @@ def test_a_difference_that_is_there_is_found() -> None:
         )
         found += compare(one, other, range(100), resamples=400).p < 0.05
     assert found >= 45
+
+
+def test_the_interval_of_one_seed_is_student_s() -> None:
+    """Of a mean, where each sample is a recording; but the bootstrap has n for n - 1."""
+    values = np.random.default_rng(0).normal(0.5, 0.1, 40)
+    found = estimate(values, range(40))
+    assert found.mean == pytest.approx(values.mean())
+    low, high = stats.t.interval(0.95, 39, values.mean(), stats.sem(values))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.002)
+
+
+def test_seeds_that_disagree_and_recordings_in_common_widen_the_interval() -> None:
+    draw = np.random.default_rng(0)
+    values = draw.normal(0.5, 0.1, 40)
+
+    def width(scores: object, groups: object) -> float:
+        found = estimate(scores, groups)  # type: ignore[arg-type]
+        return found.high - found.low
+
+    alone = width(values, range(40))
+    assert width([values + shift for shift in (-0.1, 0, 0.1)], range(40)) > 2 * alone
+    assert width(np.repeat(values, 2), np.repeat(range(40), 2)) == pytest.approx(alone, rel=0.02)
+    assert width(np.full(5, 0.5), range(5)) == 0
+    assert np.isnan(estimate([0.1, 0.2], ["a", "a"]).low)
+    with pytest.raises(ValueError, match="don't fit"):
+        estimate([0.1, 0.2], ["a"])

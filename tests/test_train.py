@@ -135,7 +135,7 @@ def test_the_checkpoint_carries_its_config_and_threshold_as_plain_values(trained
     assert checkpoint["birdlab"]["config"]["data"]["classes"] == {0: "background", 255: "bird"}
     assert 0 < checkpoint["state_dict"]["threshold"] < 1
     validation = checkpoint["birdlab"]["validation"]
-    assert [len(validation[name]) for name in ("precision", "recall")] == [99, 99]
+    assert [len(validation[name]) for name in ("threshold", "precision", "recall")] == 3 * [117]
 
 
 def test_evaluate_gives_the_numbers_of_the_test_to_the_last_digit(trained: Path) -> None:

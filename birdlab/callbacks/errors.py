@@ -43,8 +43,10 @@ class ErrorAnalysis(Callback):
         figures.save_for_paper(figures.error_analysis(rows, bins), folder / "errors")
         write_csv(folder / "errors.csv", [asdict(each) for each in bins])
 
-        figures.save_for_paper(figures.reliability_diagram(task.reliability), folder / "calibration")
-        write_csv(folder / "calibration.csv", _table(task.reliability))
+        unscaled = task.unscaled_reliability if float(task.temperature) != 1 else None
+        diagram = figures.reliability_diagram(task.reliability, unscaled)
+        figures.save_for_paper(diagram, folder / "calibration")
+        write_csv(folder / "calibration.csv", reliability_table(task.reliability, "pixels"))
 
         index_of = {sample.id: index for index, sample in enumerate(data.splits[data.tested])}
         failed = [rows[index] for index in worst(rows, self.samples)]
@@ -61,10 +63,11 @@ class ErrorAnalysis(Callback):
                     logger.log_image(key=f"test/{name}", images=[str(folder / f"{name}.png")])
 
 
-def _table(curve: ReliabilityCurve) -> list[dict[str, float]]:
-    bins = len(curve.pixels)
-    columns = zip(curve.pixels.tolist(), curve.probability.tolist(), curve.frequency.tolist(), strict=True)
+def reliability_table(curve: ReliabilityCurve, counted: str) -> list[dict[str, float]]:
+    """A row for each bin, as in ``calibration.csv``; ``counted`` are what its predictions are about."""
+    bins = len(curve.count)
+    columns = zip(curve.count.tolist(), curve.probability.tolist(), curve.frequency.tolist(), strict=True)
     return [
-        {"low": index / bins, "high": (index + 1) / bins, "pixels": pixels, "probability": p, "frequency": f}
-        for index, (pixels, p, f) in enumerate(columns)
+        {"low": index / bins, "high": (index + 1) / bins, counted: count, "probability": p, "frequency": f}
+        for index, (count, p, f) in enumerate(columns)
     ]

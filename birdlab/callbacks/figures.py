@@ -55,8 +55,8 @@ class PredictionPanels(Callback):
             data = data_of(trainer)
             self._chosen = Chosen(data, "val", spread_over(data, "val", self.samples))
         chosen = self._chosen
-        probabilities = list(chosen.logits(trainer, pl_module).sigmoid().numpy())
-        threshold = float(pl_module.threshold)
+        probabilities = list(pl_module.calibrated(chosen.logits(trainer, pl_module)).numpy())
+        threshold = pl_module.reported_threshold
         panels = figures.prediction_panels(
             chosen.images, chosen.masks, probabilities, chosen.extents, chosen.ids, threshold=threshold
         )
@@ -106,8 +106,9 @@ class StudyFigures(Callback):
             curves = figures.learning_curves(history, score=self.score, mode=self.mode)
             self._write(trainer, "learning_curves", curves)
         if curve is not None:
-            chosen = float(task.threshold)
-            self._write(trainer, "threshold", figures.threshold_curve(THRESHOLDS, curve, chosen=chosen))
+            thresholds = [task.reported(each) for each in THRESHOLDS]
+            drawn = figures.threshold_curve(thresholds, curve, chosen=task.reported_threshold)
+            self._write(trainer, "threshold", drawn)
         if "test" in present:
             few, more = (spread_over(data, "test", count) for count in (self.samples, _GALLERY_SAMPLES))
             panels = figures.prediction_panels(**Chosen(data, "test", few).at_native_size(trainer, task))
@@ -155,10 +156,10 @@ class Chosen:
         return {
             "images": images,
             "truths": masks,
-            "probabilities": [one.sigmoid().numpy() for one in native],
+            "probabilities": [task.calibrated(one).numpy() for one in native],
             "extents": self.extents,
             "ids": self.ids,
-            "threshold": float(task.threshold),
+            "threshold": task.reported_threshold,
         }
 
 

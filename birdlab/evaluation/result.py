@@ -27,7 +27,8 @@ class Evaluation:
         samples: a row for each sample, as in ``scores.csv``: ``id`` and ``group``, what was predicted or
             scored, and what the source knows of it (`Source.facts`).
         network_tuned: at the threshold that the run's validation data chose.
-        threshold: of ``network_tuned``.
+        threshold: of ``network_tuned``, as a scaled probability.
+        temperature: by which logits were divided where probabilities are reported.
     """
 
     split: Split
@@ -38,6 +39,7 @@ class Evaluation:
     samples: Sequence[Mapping[str, Any]]
     network_tuned: Scores | None = None
     threshold: float | None = None
+    temperature: float = 1.0
 
     @property
     def main(self) -> str:
@@ -48,6 +50,7 @@ class Evaluation:
         """Plain values, as in ``metrics.json``."""
         content = {
             "threshold": self.threshold,
+            "temperature": self.temperature,
             self.split: self.network,
             f"{self.split}_tuned": self.network_tuned,
             "references": dict(self.references),

@@ -39,6 +39,7 @@ def _(data: SegmentationData, tested: Tested, split: Split, own: SourceData) -> 
         network=tested.scores,
         network_tuned=tested.tuned,
         threshold=tested.threshold,
+        temperature=tested.temperature,
         references=reference_scores(data, split, validation),
         samples=samples_with_calls(data, tested, split),
     )

@@ -51,6 +51,7 @@ def _(data: ClassificationData, tested: Tested, split: Split, own: SourceData) -
         network=tested_scores,
         references=references,
         samples=samples,
+        temperature=tested.temperature,
     )
 
 

@@ -6,13 +6,14 @@ from birdlab.figures.charts import (
     learning_curves,
     threshold_curve,
 )
-from birdlab.figures.errors import error_analysis, reliability_diagram
+from birdlab.figures.errors import accuracy_by_coverage, error_analysis, reliability_diagram
 from birdlab.figures.gallery import write_gallery
 from birdlab.figures.spectrograms import augmentation_draws, example_pairs, prediction_panels
 from birdlab.figures.style import Extent, save, save_for_paper
 
 __all__ = [
     "Extent",
+    "accuracy_by_coverage",
     "augmentation_draws",
     "confusion_matrix",
     "error_analysis",

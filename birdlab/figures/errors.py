@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter
 
 from birdlab.analysis import FACTORS, Bin, with_birds
 from birdlab.figures.style import BLUE, COLUMN, GREY, ORANGE, PAGE, VERMILION, new_figure, styled
-from birdlab.metrics import ReliabilityCurve
+from birdlab.metrics import CoverageCurve, ReliabilityCurve
 
 _LABELS = {
     "snr_db": "signal-to-noise ratio of the loudest call (dB)",
@@ -51,12 +51,27 @@ def error_analysis(rows: Sequence[Mapping[str, Any]], bins: Sequence[Bin]) -> Fi
         return figure
 
 
-def reliability_diagram(curve: ReliabilityCurve) -> Figure:
-    """The share of bird among the pixels of each predicted probability, and how many those are."""
+def reliability_diagram(
+    curve: ReliabilityCurve,
+    unscaled: ReliabilityCurve | None = None,
+    *,
+    counted: str = "pixels",
+    true: str = "that is bird",
+    probability: str = "predicted probability of bird",
+) -> Figure:
+    """The share that is true among the predictions of each probability, and how many those are.
+
+    Args:
+        curve: of probabilities as they are reported.
+        unscaled: of the network's own, if they differ.
+        counted, true, probability: what is predicted, in the words of the axes.
+
+    Errors are `ReliabilityCurve.error`.
+    """
     with styled():
         figure = new_figure(COLUMN, 3.4)
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-        filled = curve.pixels > 0
+        filled = curve.count > 0
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.7, linestyle=(0, (4, 3)), label="calibrated")
         axes.plot(
             curve.probability[filled],
@@ -64,16 +79,44 @@ def reliability_diagram(curve: ReliabilityCurve) -> Figure:
             color=BLUE,
             marker="o",
             markersize=3,
-            label=f"expected calibration error {curve.error:.4f}",
+            label=f"reported: error {curve.error:.4f}",
         )
+        if unscaled is not None:
+            drawn = unscaled.count > 0
+            axes.plot(
+                unscaled.probability[drawn],
+                unscaled.frequency[drawn],
+                color=ORANGE,
+                marker=".",
+                linewidth=0.9,
+                label=f"unscaled: error {unscaled.error:.4f}",
+                zorder=1,
+            )
         axes.set_ylim(0, 1)
-        axes.set_ylabel("share that is bird")
-        edges = np.linspace(0, 1, len(curve.pixels) + 1)
-        below.stairs(curve.pixels.double() / curve.pixels.sum(), edges, fill=True, color=BLUE, alpha=0.45)
-        below.set_yscale("log")
-        below.set_ylabel("share of pixels")
-        below.set_xlabel("predicted probability of bird")
+        axes.set_ylabel(f"share {true}")
+        edges = np.linspace(0, 1, len(curve.count) + 1)
+        below.stairs(curve.count.double() / curve.count.sum(), edges, fill=True, color=BLUE, alpha=0.45)
+        if curve.count[filled].max() > 100 * curve.count[filled].min():
+            below.set_yscale("log")
+        below.set_ylabel(f"share of {counted}")
+        below.set_xlabel(probability)
         below.set_xlim(0, 1)
+        figure.legend(loc="outside upper left", ncols=2, columnspacing=1, borderaxespad=0.2)
+        return figure
+
+
+def accuracy_by_coverage(curve: CoverageCurve) -> Figure:
+    """How right a network is about the recordings that it is sure of, and how sure it is of so many."""
+    with styled():
+        figure = new_figure(COLUMN, 2.4)
+        axes = figure.add_subplot()
+        axes.plot(curve.coverage, curve.accuracy, color=BLUE, label="accuracy of those that are named")
+        axes.plot(curve.coverage, curve.confidence, color=GREY, linewidth=0.9, label="least confidence")
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1.02)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.set_xlabel("recordings that are named, the surest first")
         figure.legend(loc="outside upper left", ncols=2, borderaxespad=0.2)
         return figure
 

@@ -1,6 +1,14 @@
 """One definition of every score, used by tasks, evaluation and reports alike."""
 
-from birdlab.metrics.calibration import Reliability, ReliabilityCurve
+from birdlab.metrics.calibration import (
+    REPORTED_THRESHOLDS,
+    CoverageCurve,
+    LogitHistogram,
+    Reliability,
+    ReliabilityCurve,
+    scaled,
+    species_temperature,
+)
 from birdlab.metrics.classification import SpeciesScores
 from birdlab.metrics.rows import MeanLoss
 from birdlab.metrics.segmentation import (
@@ -16,15 +24,20 @@ from birdlab.metrics.segmentation import (
 
 __all__ = [
     "PER_IMAGE",
+    "REPORTED_THRESHOLDS",
     "THRESHOLDS",
     "Counts",
+    "CoverageCurve",
     "LegacyIoU",
+    "LogitHistogram",
     "MeanLoss",
     "Reliability",
     "ReliabilityCurve",
     "SegmentationScores",
     "SpeciesScores",
     "foreground",
+    "scaled",
+    "species_temperature",
     "summarise",
     "threshold_logit",
 ]

@@ -254,12 +254,6 @@ class SegmentationScores(Rows):
         means: list[float] = iou(_by_threshold(self.gathered())).mean(dim=1).tolist()
         return means
 
-    def precision_and_recall(self) -> dict[str, list[float]]:
-        """Both at each of `THRESHOLDS`, of the pixels of all images together."""
-        each = _by_threshold(self.gathered())
-        counts = Counts(*(count.sum(dim=1) for count in (each.tp, each.fp, each.fn, each.tn)))
-        return {score.__name__: score(counts).tolist() for score in (precision, recall)}
-
     def best_threshold(self) -> float:
         """The threshold of the highest mean IoU; among equals the one nearest to .5."""
         means = self.iou_by_threshold()

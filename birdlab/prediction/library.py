@@ -64,13 +64,21 @@ class Predictor:
     network: Network
     namer: Namer | None = None
 
-    def predict(self, audio: ArrayLike, sample_rate: int, threshold: float | None = None) -> Prediction:
+    def predict(
+        self,
+        audio: ArrayLike,
+        sample_rate: int,
+        threshold: float | None = None,
+        *,
+        min_confidence: float = 0.0,
+    ) -> Prediction:
         """Predict audio of any length that fits into memory several times.
 
         Args:
             audio: float [n] or [n, channels], full scale is 1; the network hears the mean of the channels.
             sample_rate: Hz.
             threshold: in 0..1; None is the one that validation data chose.
+            min_confidence: events whose likeliest species is less likely than this stay "bird".
 
         Raises:
             BirdlabError: for integers, audio of another shape, without samples, or with samples that aren't
@@ -85,7 +93,7 @@ class Predictor:
         found = components.see(probabilities) + components.finish()
         events = settled(found, len(samples) / sample_rate, foreground(self.network))
         if self.namer is not None:
-            events = self._named(events, samples, sample_rate)
+            events = self._named(events, samples, sample_rate, min_confidence)
         return Prediction(
             probabilities=probabilities,
             frequencies=grid.one_sided().frequencies(),
@@ -97,7 +105,9 @@ class Predictor:
             _grid=grid,
         )
 
-    def _named(self, events: list[Event], samples: Audio, sample_rate: int) -> list[Event]:
+    def _named(
+        self, events: list[Event], samples: Audio, sample_rate: int, min_confidence: float
+    ) -> list[Event]:
         assert self.namer is not None
         rate = self.namer.sample_rate
         audio = np.concatenate(list(mono_at([samples.reshape(len(samples), -1)], sample_rate, rate)))
@@ -105,7 +115,7 @@ class Predictor:
         def read(start_s: float, seconds: float) -> Audio:
             return audio[round(start_s * rate) : round((start_s + seconds) * rate)]
 
-        return named(events, len(samples) / sample_rate, self.namer, read)
+        return named(events, len(samples) / sample_rate, self.namer, read, min_confidence)
 
 
 def _checked(audio: NDArray[Any], sample_rate: float) -> Audio:

@@ -36,7 +36,9 @@ class Namer(Protocol):
         """Probabilities [K] of audio [n]: of the middle of longer audio; shorter audio is repeated."""
 
 
-def named(events: Sequence[Event], duration_s: float, namer: Namer, read: Reader) -> list[Event]:
+def named(
+    events: Sequence[Event], duration_s: float, namer: Namer, read: Reader, min_confidence: float = 0.0
+) -> list[Event]:
     """The events of a recording, each with the likeliest species around it and that species' probability.
 
     The network was trained on stretches of ``namer.seconds``, most of them longer than any event. So the
@@ -49,6 +51,7 @@ def named(events: Sequence[Event], duration_s: float, namer: Namer, read: Reader
         duration_s: of the recording.
         namer: names species.
         read: the recording's audio.
+        min_confidence: an event whose likeliest species is less likely than this stays as it is.
     """
     step_s, latest_s = namer.seconds / 2, max(0.0, duration_s - namer.seconds)
     known: dict[int, tuple[str, float]] = {}
@@ -64,5 +67,6 @@ def named(events: Sequence[Event], duration_s: float, namer: Namer, read: Reader
             best = int(scores.argmax())
             known[stretch] = (namer.species[best], float(scores[best]))
         label, score = known[stretch]
-        found.append(replace(event, label=label, label_score=score))
+        sure = score >= min_confidence
+        found.append(replace(event, label=label, label_score=score) if sure else event)
     return found

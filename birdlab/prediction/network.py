@@ -34,6 +34,10 @@ class Network(Protocol):
         """The probability that foreground exceeds, as validation data chose it."""
 
     @property
+    def validation_recall(self) -> Mapping[float, float]:
+        """Pooled pixel recall on validation data at each threshold; empty where it isn't known."""
+
+    @property
     def validation_precision(self) -> Mapping[float, float]:
         """Pooled pixel precision on validation data at each threshold; empty where it isn't known."""
 
@@ -75,6 +79,6 @@ def threshold_for(network: Network, precision: float) -> float:
         best = max(known, key=lambda threshold: known[threshold])
         raise BirdlabError(
             f"--precision {precision:g}: on validation data this run reaches {known[best]:.3f} at most, "
-            f"at --threshold {best:g}."
+            f"at --threshold {best:.4g}."
         )
     return min(reaching)

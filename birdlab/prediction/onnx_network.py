@@ -36,7 +36,8 @@ class OnnxNetwork:
     """See `Network`; the file takes audio of any length, and is given one window at a time.
 
     Attributes:
-        name, grid, window_columns, classes, threshold, validation_precision: as in the run.
+        name, grid, window_columns, classes, threshold: as in the run.
+        validation_precision, validation_recall: as in the run.
     """
 
     name: str
@@ -45,6 +46,7 @@ class OnnxNetwork:
     classes: Mapping[int, str]
     threshold: float
     validation_precision: Mapping[float, float]
+    validation_recall: Mapping[float, float]
     _run: Function = field(repr=False, compare=False)
 
     @classmethod
@@ -70,6 +72,8 @@ class OnnxNetwork:
                 classes={int(value): str(name) for value, name in facts["classes"].items()},
                 threshold=threshold,
                 validation_precision={float(t): float(p) for t, p in facts["precision_curve"].items()},
+                # Older files have none.
+                validation_recall={float(t): float(r) for t, r in facts.get("recall_curve", {}).items()},
                 _run=run,
             )
 
@@ -135,6 +139,7 @@ def mask_facts(network: Network) -> Facts:
         "classes": dict(network.classes),
         "threshold": network.threshold,
         "precision_curve": dict(network.validation_precision),
+        "recall_curve": dict(network.validation_recall),
     }
 
 

@@ -43,6 +43,7 @@ class Wanted:
         denoised: the recording with everything else turned down.
         floor_db: by how much.
         boxes: events are boxes as people draw them, which hold pauses, and not single sounds.
+        min_confidence: of a species; events of less keep the label of all foreground.
         threads: predict so many batches at once.
     """
 
@@ -53,6 +54,7 @@ class Wanted:
     denoised: bool = True
     floor_db: float = FLOOR_DB
     boxes: bool = False
+    min_confidence: float = 0.0
     threads: int = 1
 
     def pictures_of(self, duration_s: float, asked: bool | None) -> bool:
@@ -130,7 +132,8 @@ def predict_file(
         if wanted.boxes:
             events = boxes(events)
         if namer is not None and source.recording is not None:
-            events = named(events, source.duration_s, namer, _reader(each.path, namer.sample_rate))
+            read = _reader(each.path, namer.sample_rate)
+            events = named(events, source.duration_s, namer, read, wanted.min_confidence)
         pictures.finish(events)
     for table in wanted.tables:
         FORMATS[table].write(paths[table], [Detections(each.path, source.duration_s, events)])

@@ -37,7 +37,7 @@ class RunNetwork:
         window_columns: of one window at native resolution.
         classes: of the mask pictures it was trained on.
         name: hash of the weights.
-        validation_precision: by threshold.
+        validation_precision, validation_recall: by threshold.
     """
 
     task: SegmentationTask
@@ -47,6 +47,7 @@ class RunNetwork:
     classes: Mapping[int, str]
     name: str
     validation_precision: Mapping[float, float]
+    validation_recall: Mapping[float, float]
     picture: LevelPicture | None = None
 
     @classmethod
@@ -68,7 +69,12 @@ class RunNetwork:
         grid = Spectrogram(sample_rate=data.sample_rate, sides=data.sides)
         window_s = data.get("window_s") or _WHOLE_PICTURE_S
         rows, columns = data.image_size
-        curve = content.get("birdlab", {}).get("validation", {}).get("precision", [])
+        validation = content.get("birdlab", {}).get("validation") or {}
+        thresholds = validation.get("threshold", THRESHOLDS)  # of older runs
+        precision, recall = (
+            dict(zip(thresholds, validation[name], strict=True)) if validation else {}
+            for name in ("precision", "recall")
+        )
         return cls(
             task=task,
             grid=grid,
@@ -76,14 +82,15 @@ class RunNetwork:
             window_columns=grid.columns(round(window_s * grid.sample_rate)),
             classes=dict(data.classes),
             name=fingerprint(task),
-            validation_precision=dict(zip(THRESHOLDS, curve, strict=True)) if curve else {},
+            validation_precision=precision,
+            validation_recall=recall,
             picture=LevelPicture(rows, columns, data.window_length) if _of_levels(data) else None,
         )
 
     @property
     def threshold(self) -> float:
         """See `Network`."""
-        return round(float(self.task.threshold), 2)  # multiples of 1/100, kept as float32
+        return self.task.reported_threshold
 
     @torch.inference_mode()
     def probabilities(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:

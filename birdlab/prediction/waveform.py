@@ -110,6 +110,7 @@ class MaskOfWindows(nn.Module):
         super().__init__()
         self.net, self.of_picture = task.net, task.of_picture
         self.front_end = task.front_end
+        self.temperature = float(task.temperature)
         self.memory_format = task.torch_memory_format
         self.images, self.grid, self.window_columns = seen, grid, window_columns
         self.register_buffer("rows_back", seen.rows_back(grid), persistent=False)
@@ -123,7 +124,7 @@ class MaskOfWindows(nn.Module):
         given = self.of_picture(images).contiguous(memory_format=self.memory_format)
         logits = foreground_logits(self.net(given)).float()
         # Resizing is linear and separable: first the rows, of which the network has few.
-        rows = self.rows_back @ logits
+        rows = self.rows_back @ (logits / self.temperature)
         return F.interpolate(rows, size=self.window_columns, mode="linear", align_corners=False).sigmoid()
 
 

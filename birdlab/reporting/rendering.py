@@ -22,7 +22,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its title; all cells are plain text, to be escaped by whoever renders them."""
+    """A table, with a title or none; all cells are plain text, to be escaped by whoever renders them."""
 
     title: str
     headings: tuple[str, ...]
@@ -44,8 +44,8 @@ class Table:
             for row in self.rows
         ]
         lines = markdown_lines(list(map(escaped_markdown, self.headings)), rows, self.numeric)
-        parts = [f"**{escaped_markdown(self.title)}**", "\n".join(lines)]
-        return "\n\n".join(parts + [escaped_markdown(self.note)] * bool(self.note)) + "\n"
+        title = f"**{escaped_markdown(self.title)}**" if self.title else ""
+        return "\n\n".join(filter(None, [title, "\n".join(lines), escaped_markdown(self.note)])) + "\n"
 
     def latex(self) -> str:
         """A ``table`` for booktabs."""

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
-from birdlab.metrics import MeanLoss
+from birdlab.metrics import MeanLoss, ReliabilityCurve
 from birdlab.models.weights import load_strictly
 
 Batch = dict[str, Any]
@@ -30,13 +30,15 @@ class Tested:
         scores: at the fixed threshold, if the task has one.
         samples: a row for each sample: its ``id``, and what was predicted or scored.
         tuned: scores at the threshold that validation data chose, where there is such a choice.
-        threshold: that threshold.
+        threshold: that threshold, as a scaled probability.
+        temperature: by which logits are divided where probabilities are reported.
     """
 
     scores: Scores
     samples: list[dict[str, Any]]
     tuned: Scores | None = None
     threshold: float | None = None
+    temperature: float = 1.0
 
 
 class Task(LightningModule):
@@ -63,6 +65,16 @@ class Task(LightningModule):
     tested: Tested
     """What the last test found; what is logged of it is rounded to float32."""
 
+    temperature: Tensor
+    """Logits are divided by it where probabilities are reported; fitted on validation data, and kept with the
+    weights. Losses and scores don't know it."""
+
+    reliability: ReliabilityCurve
+    """Of the last test, of probabilities as they are reported."""
+
+    unscaled_reliability: ReliabilityCurve
+    """The same before the temperature."""
+
     def __init__(
         self,
         net: nn.Module,
@@ -80,6 +92,7 @@ class Task(LightningModule):
         }[memory_format]
         self.net = net.to(memory_format=self.torch_memory_format)
         self.loss = loss
+        self.register_buffer("temperature", torch.tensor(1.0))
         optimizer([nn.Parameter(torch.zeros(1))])  # so that a setting out of range shows now
         self.optimizer = optimizer
         self.scheduler = scheduler
@@ -157,6 +170,9 @@ class Task(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["birdlab"] = {"config": self.settings}
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"] = _with_temperature(checkpoint["state_dict"])
+
     def gathered(self, rows: list[Row]) -> list[Row]:
         """The lists of all ranks, rank after rank, as torchmetrics gathers what it keeps."""
         if not (dist.is_available() and dist.is_initialized()):
@@ -171,4 +187,16 @@ class Task(LightningModule):
         Raises:
             BirdlabError: lists what is missing and what is too much.
         """
-        load_strictly(self, state, origin)
+        load_strictly(self, _with_temperature(state), origin)
+
+    def calibration_errors(self) -> Scores:
+        """Of the last test, as it is reported, and what it would be without the temperature."""
+        return {
+            "calibration_error": self.reliability.error,
+            "calibration_error_unscaled": self.unscaled_reliability.error,
+        }
+
+
+def _with_temperature(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights by name; checkpoints from before there was a temperature report what the network says."""
+    return {"temperature": torch.tensor(1.0), **state}

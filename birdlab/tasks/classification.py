@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from birdlab.errors import BirdlabError
 from birdlab.losses import SpeciesCrossEntropy
-from birdlab.metrics import SpeciesScores
+from birdlab.metrics import ReliabilityCurve, SpeciesScores, species_temperature
 from birdlab.models.classifier import head_of
 from birdlab.tasks.base import Batch, Task, Tested
 
@@ -91,7 +91,8 @@ class ClassificationTask(Task):
         return self.normalised(self.logits(batch).float())
 
     def normalised(self, logits: Tensor) -> Tensor:
-        """Probabilities [..., K] from logits."""
+        """Probabilities [..., K], as they are reported, from logits."""
+        logits = logits / self.temperature.to(logits.device)
         return logits.sigmoid() if self.multilabel else logits.softmax(dim=-1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -109,8 +110,12 @@ class ClassificationTask(Task):
 
     def on_validation_epoch_end(self) -> None:
         scores = self.val_scores.compute()
+        temperature = species_temperature(*self.val_scores.logits_and_truth(), multilabel=self.multilabel)
+        if not self.trainer.sanity_checking:
+            self.temperature.fill_(temperature)
         self.log_dict(
-            {"val/loss": self.val_loss.compute()} | {f"val/{name}": scores[name] for name in self.scored}
+            {"val/loss": self.val_loss.compute(), "val/temperature": temperature}
+            | {f"val/{name}": scores[name] for name in self.scored}
         )
         for metric in (self.val_loss, self.val_scores):
             metric.reset()
@@ -122,12 +127,24 @@ class ClassificationTask(Task):
         self._test_ids += batch["id"]
 
     def on_test_epoch_end(self) -> None:
-        scores = self.test_scores.compute() | {"loss": self.test_loss.compute()}
+        logits, truth = self.test_scores.logits_and_truth()
+        # What it would report at a temperature of 1 is what it reports of logits that undo its own.
+        self.reliability = self.reliability_of(logits, truth)
+        self.unscaled_reliability = self.reliability_of(logits * float(self.temperature), truth)
+        scores = self.test_scores.compute() | {"loss": self.test_loss.compute()} | self.calibration_errors()
         ids, self._test_ids = self.gathered(self._test_ids), []
-        self.tested = Tested(scores, self._rows(ids, *self.test_scores.logits_and_truth()))
+        self.tested = Tested(scores, self._rows(ids, logits, truth), temperature=float(self.temperature))
         self.log_dict({f"test/{name}": value for name, value in scores.items()})
         for metric in (self.test_loss, self.test_scores):
             metric.reset()
+
+    def reliability_of(self, logits: Tensor, truth: Tensor) -> ReliabilityCurve:
+        """How often the likeliest species (in multi-label mode each) is right, by its probability."""
+        said = self.normalised(logits)
+        if self.multilabel:
+            return ReliabilityCurve.of(said, truth > 0)
+        confidence, predicted = said.max(dim=1)
+        return ReliabilityCurve.of(confidence, predicted == truth.argmax(dim=1))
 
     def make_optimizer(self) -> Optimizer:
         """The last layer at the optimizer's rate, the others at ``encoder_rate_factor`` of it."""

@@ -8,7 +8,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from birdlab.data.masks import call_columns
-from birdlab.metrics import PER_IMAGE, Counts, LegacyIoU, Reliability, ReliabilityCurve, SegmentationScores
+from birdlab.metrics import (
+    PER_IMAGE,
+    Counts,
+    LegacyIoU,
+    LogitHistogram,
+    Reliability,
+    SegmentationScores,
+    scaled,
+)
 from birdlab.tasks.base import Batch, Task, Tested
 
 
@@ -16,7 +24,7 @@ class SegmentationTask(Task):
     """Train and score a network that returns logits [B, K, F, T] for K = 1 (bird) or K = 2 classes.
 
     Validation scores are at the network's size and end in ``_resized``; test scores are at the size of the
-    native masks. The threshold that validation data ask for is kept with the weights.
+    native masks. The threshold and the temperature that validation data ask for are kept with the weights.
 
     Args:
         args, settings: see `Task`.
@@ -35,11 +43,11 @@ class SegmentationTask(Task):
     }
 
     threshold: Tensor
-    reliability: ReliabilityCurve
-    """Of the last test, at the size of the native masks."""
+    """One of `THRESHOLDS`, of probabilities before the temperature, at which scores count; see
+    `reported_threshold`."""
 
     validated: dict[str, list[float]]
-    """Precision and recall at each of `THRESHOLDS` in the last validation; saved with the weights."""
+    """`LogitHistogram.precision_and_recall` of the last validation; saved with the weights."""
 
     def __init__(
         self, *args: Any, channels: int = 1, front_end: nn.Module | None = None, **settings: Any
@@ -52,7 +60,8 @@ class SegmentationTask(Task):
         self.val_scores = SegmentationScores()
         self.test_scores = SegmentationScores()
         self._test_rows: list[dict[str, Any]] = []
-        self.test_reliability = Reliability()
+        self.val_logits = LogitHistogram()
+        self.test_reliability, self.test_unscaled = Reliability(), Reliability()
         self.val_legacy_iou, self.test_legacy_iou = LegacyIoU(), LegacyIoU()
 
     def as_input(self, image: Tensor) -> Tensor:
@@ -76,8 +85,21 @@ class SegmentationTask(Task):
 
     @torch.inference_mode()
     def probabilities(self, batch: Batch) -> Tensor:
-        """Probabilities [B, F, T] of bird at the network's size."""
-        return self.logits(batch["image"]).float().sigmoid()
+        """Probabilities [B, F, T] of bird at the network's size, as they are reported."""
+        return self.calibrated(self.logits(batch["image"]).float())
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """Probabilities, as they are reported, of foreground logits of any shape."""
+        return (logits / self.temperature.to(logits.device)).sigmoid()
+
+    @property
+    def reported_threshold(self) -> float:
+        """Of probabilities as they are reported: exceeded where the network's own exceed ``threshold``."""
+        return self.reported(round(float(self.threshold), 2))  # a multiple of 1/100, kept as float32
+
+    def reported(self, probability: float) -> float:
+        """A probability of the network, between 0 and 1, as it is reported."""
+        return scaled(probability, float(self.temperature))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss: Tensor = self.loss(self.logits(batch["image"]), truth(batch))
@@ -90,19 +112,23 @@ class SegmentationTask(Task):
         loss: Tensor = self.loss(logits, truth(batch))
         self.val_loss.update(loss, len(logits))
         self.val_scores.update(logits, batch["mask"])
+        self.val_logits.update(logits, batch["mask"])
         self.val_legacy_iou.update(logits, batch["mask"])
         return loss
 
     def on_validation_epoch_end(self) -> None:
         chosen = self.val_scores.best_threshold()
         at_half, at_chosen = self.val_scores.scores(0.5), self.val_scores.scores(chosen)
+        temperature = self.val_logits.compute()
         if not self.trainer.sanity_checking:
             self.threshold.fill_(chosen)
-            self.validated = self.val_scores.precision_and_recall()
+            self.temperature.fill_(temperature)
+            self.validated = self.val_logits.precision_and_recall(temperature)
         self.log_dict(
             {
                 "val/loss": self.val_loss.compute(),
                 "val/threshold": chosen,
+                "val/temperature": temperature,
                 "val/iou_resized": at_half["iou"],
                 "val/iou_best_resized": at_chosen["iou"],
                 "val/iou_pooled_resized": at_half["iou_pooled"],
@@ -110,7 +136,7 @@ class SegmentationTask(Task):
                 "val/legacy_iou": self.val_legacy_iou.compute(),
             }
         )
-        for metric in (self.val_loss, self.val_scores, self.val_legacy_iou):
+        for metric in (self.val_loss, self.val_scores, self.val_logits, self.val_legacy_iou):
             metric.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -124,14 +150,15 @@ class SegmentationTask(Task):
         for one, mask, id in zip(logits, batch["native_mask"], batch["id"], strict=True):
             (native,) = to_native(one[None], [mask])
             self.test_scores.update([native], [mask])
-            self.test_reliability.update(native, mask)
+            self.test_reliability.update(native / self.temperature, mask)
+            self.test_unscaled.update(native, mask)
             self._test_rows.append({"id": id, "call_columns": call_columns(mask)})
 
     def on_test_epoch_end(self) -> None:
         at_half = self.test_scores.scores(0.5)
         self.reliability = self.test_reliability.curve()
-        at_half |= {
-            "calibration_error": self.reliability.error,
+        self.unscaled_reliability = self.test_unscaled.curve()
+        at_half |= self.calibration_errors() | {
             "loss": self.test_loss.compute(),
             "legacy_iou": self.test_legacy_iou.compute(),
         }
@@ -141,12 +168,15 @@ class SegmentationTask(Task):
             scores=at_half,
             samples=sample_rows(rows, self.test_scores.counts(chosen)),
             tuned=self.test_scores.scores(chosen),
-            threshold=chosen,
+            threshold=self.reported_threshold,
+            temperature=float(self.temperature),
         )
         for stage, scores in {"test": self.tested.scores, "test_tuned": self.tested.tuned or {}}.items():
             self.log_dict({f"{stage}/{name}": value for name, value in scores.items()})
-        for metric in (self.test_loss, self.test_scores, self.test_legacy_iou, self.test_reliability):
+        for metric in (self.test_loss, self.test_scores, self.test_legacy_iou):
             metric.reset()
+        for curve in (self.test_reliability, self.test_unscaled):
+            curve.reset()
 
 
 _ERRORS = ("over_segmentation", "under_segmentation", "false_positive_area")

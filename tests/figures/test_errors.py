@@ -8,8 +8,8 @@ import torch
 from matplotlib.figure import Figure
 
 from birdlab.analysis import FACTORS, binned
-from birdlab.figures import error_analysis, reliability_diagram
-from birdlab.metrics import Reliability, ReliabilityCurve
+from birdlab.figures import accuracy_by_coverage, error_analysis, reliability_diagram
+from birdlab.metrics import CoverageCurve, Reliability, ReliabilityCurve
 
 Overlapping = Callable[[Figure], list[tuple[str, str]]]
 
@@ -87,3 +87,22 @@ def test_a_network_that_is_always_certain_can_be_drawn(overlapping: Overlapping)
     reliability = Reliability()
     reliability.update(torch.full((4, 4), -1e4), torch.zeros(4, 4))
     assert overlapping(reliability_diagram(reliability.curve())) == []
+
+
+def test_both_curves_and_coverage_can_be_read(overlapping: Overlapping) -> None:
+    confidence, right = torch.linspace(0.3, 1, 50), torch.arange(50) % 3 > 0
+    curve, unscaled = (ReliabilityCurve.of(each, right) for each in (confidence, confidence**0.3))
+    figure = reliability_diagram(
+        curve, unscaled, counted="recordings", true="right", probability="confidence"
+    )
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "calibrated",
+        f"reported: error {curve.error:.4f}",
+        f"unscaled: error {unscaled.error:.4f}",
+    ]
+    assert figure.axes[1].get_yscale() == "linear"
+    assert overlapping(figure) == []
+    drawn = accuracy_by_coverage(CoverageCurve.of(confidence, right))
+    assert drawn.axes[0].lines[0].get_xydata()[-1].tolist() == [1, pytest.approx(33 / 50)]
+    assert overlapping(drawn) == []

@@ -33,17 +33,6 @@ from birdlab.metrics import (
 from birdlab.metrics.segmentation import level_counts
 
 
-def test_precision_and_recall_of_all_pixels_at_each_threshold() -> None:
-    """Four pixels of two images, one of them false, with probabilities .2, .4 (false), .6 and .8."""
-    scores = SegmentationScores()
-    logits = torch.tensor([0.205, 0.405, 0.605, 0.805]).logit().reshape(2, 1, 2)
-    scores.update(logits, torch.tensor([1, 0, 1, 1]).reshape(2, 1, 2))
-    both = scores.precision_and_recall()
-    at = {threshold: THRESHOLDS.index(threshold) for threshold in (0.1, 0.3, 0.5, 0.7, 0.9)}
-    assert [both["precision"][index] for index in at.values()] == [3 / 4, 2 / 3, 1, 1, 0]
-    assert [both["recall"][index] for index in at.values()] == [1, 2 / 3, 2 / 3, 1 / 3, 0]
-
-
 def logits_of(prediction: list[list[int]]) -> Tensor:
     return torch.tensor(prediction) * 2.0 - 1
 

@@ -26,6 +26,7 @@ class LoudTones:
     classes: Mapping[int, str] = field(default_factory=lambda: {0: "background", 255: "bird"})
     threshold: float = 0.5
     validation_precision: Mapping[float, float] = field(default_factory=dict)
+    validation_recall: Mapping[float, float] = field(default_factory=dict)
     name: str = "loud tones"
 
     def probabilities(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,12 +10,14 @@ from birdlab.build import build_task
 from birdlab.run import Run
 
 
-def mask_run(folder: Path, *settings: str, **kept: object) -> Run:
+def mask_run(folder: Path, *settings: str, temperature: float = 1.0, **kept: object) -> Run:
     """A small run that marks birds at a threshold of .4; ``kept`` replaces parts of its checkpoint."""
     small = [] if any(each.startswith("model=") for each in settings) else ["model.widths=[4,8]"]
     words = ["+experiment=focal_tversky", "data.image_size=[32,32]", *small, *settings]
     validation = {"precision": [k / 200 for k in range(99)], "recall": [1 - k / 100 for k in range(99)]}
-    return _written(folder, config.compose(words), {"birdlab": {"validation": validation}} | kept)
+    return _written(
+        folder, config.compose(words), {"birdlab": {"validation": validation}} | kept, temperature
+    )
 
 
 def levels_run(folder: Path) -> Run:
@@ -25,17 +27,17 @@ def levels_run(folder: Path) -> Run:
     return _written(folder, config.compose([*words, channels]), {"birdlab": {}})
 
 
-def species_run(folder: Path, *settings: str) -> Run:
+def species_run(folder: Path, *settings: str, temperature: float = 1.0) -> Run:
     """A small run that tells three species in stacks of 4 segments of .25 s at 16 kHz."""
     small = ("sample_rate=16000", "n_fft=512", "hop=250", "n_mels=32", "fmax=7000")
     stack = ("segments=4", "segment_s=0.25", "species=3", "root=absent")
     words = ["+experiment=mobilenet_optimizers", "data=birdclef"]
     cfg = config.compose([*words, *(f"data.{each}" for each in (*small, *stack)), *settings])
     config.fill(cfg, {"task.names": ["dipper", "owl", "wren"], "task.classes": 3, "task.counts": [4, 4, 4]})
-    return _written(folder, cfg, {})
+    return _written(folder, cfg, {}, temperature)
 
 
-def _written(folder: Path, cfg: DictConfig, kept: dict[str, object]) -> Run:
+def _written(folder: Path, cfg: DictConfig, kept: dict[str, object], temperature: float) -> Run:
     run = Run.new(folder)
     run.write_config(cfg)
     task = build_task(cfg)
@@ -46,6 +48,7 @@ def _written(folder: Path, cfg: DictConfig, kept: dict[str, object]) -> Run:
             value.normal_(0, 0.3, generator=draw)
         elif name.endswith("running_var"):
             value.uniform_(0.5, 2, generator=draw)
+    task.temperature.fill_(temperature)
     if hasattr(task, "threshold"):
         task.threshold.fill_(0.4)  # type: ignore[operator]
     run.checkpoints.mkdir()

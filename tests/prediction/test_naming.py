@@ -73,6 +73,15 @@ def test_recordings_shorter_than_a_stretch() -> None:
     assert named([], 1.5, listener, ramp) == []
 
 
+def test_what_it_is_unsure_of_stays_as_it_is() -> None:
+    """It is sure of the first four to .7, of the others to .9."""
+    given = events(0.2, 1.4, 4.9, 9.9)
+    found = named(given, 10.0, Listener(), ramp, min_confidence=0.8)
+    assert [event.label for event in found] == ["bird"] * 2 + ["Parus major"] * 2
+    assert found[:2] == given[:2]
+    assert [event.label for event in named(given, 10.0, Listener(), ramp, 0.69)][:2] == ["Bubo bubo"] * 2
+
+
 @pytest.fixture(scope="module")
 def species(runs: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory: Path = runs.species_run(tmp_path_factory.mktemp("species") / "run").directory
@@ -126,6 +135,14 @@ def test_the_command_names_species(runs: ModuleType, species: Path, tmp_path: Pa
     found = birdlab.load(masks, species=species).predict(read, rate, threshold=float(f"{middle:.5f}"))
     labels = [(event.label, round(event.label_score, 2)) for event in found.events if event.end_s <= 3]
     assert labels[:5] == [(row["label"], round(float(row["label_score"]), 2)) for row in rows[:5]]
+    # Nothing is that sure, and another confidence is another result.
+    unsure = [*words, "--min-confidence", "0.999"]
+    assert CliRunner().invoke(app, unsure).exit_code != 0
+    done = CliRunner().invoke(app, [*unsure, "--overwrite"])
+    assert done.exit_code == 0, done.output
+    with (tmp_path / "out/a.csv").open() as file:
+        assert {(row["label"], row["label_score"]) for row in csv.DictReader(file)} == {("bird", "")}
+    assert CliRunner().invoke(app, [*words, "--overwrite"]).exit_code == 0
     # Another namer is another result.
     words[words.index("--species") + 1] = str(runs.species_run(tmp_path / "other", "seed=1").directory)
     again = CliRunner().invoke(app, words)

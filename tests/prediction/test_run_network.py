@@ -20,6 +20,7 @@ from birdlab.data.annotated_audio import AnnotatedAudio
 from birdlab.data.boxes import read_boxes
 from birdlab.data.resizing import resize_image
 from birdlab.errors import BirdlabError
+from birdlab.metrics import scaled
 from birdlab.predict import app
 from birdlab.prediction.denoise import Denoiser
 from birdlab.prediction.library import Predictor
@@ -122,6 +123,35 @@ def test_a_threshold_for_a_precision(runs: ModuleType, run: Run, tmp_path: Path)
     old = RunNetwork.open(runs.mask_run(tmp_path / "old", birdlab={}).directory)
     with pytest.raises(BirdlabError, match="trained by an older birdlab"):
         threshold_for(old, 0.3)
+
+
+def test_a_temperature_changes_probabilities_and_not_what_is_marked(
+    runs: ModuleType, run: Run, tmp_path: Path
+) -> None:
+    cold = RunNetwork.open(run.directory)
+    hot = RunNetwork.open(runs.mask_run(tmp_path / "hot", temperature=3.0).directory)
+    assert hot.threshold == pytest.approx(1 / (1 + (0.6 / 0.4) ** (1 / 3)))
+    windows = noise(96_000)[None]
+    before, after = cold.probabilities(windows), hot.probabilities(windows)
+    assert np.abs(after - 0.5).max() < np.abs(before - 0.5).max()
+    # Its own threshold is below all that it says of noise.
+    middle = float(np.median(before))
+    # But for a cell whose probability is the threshold, to the last bit.
+    assert ((after > scaled(middle, 3.0)) != (before > middle)).sum() <= 10
+    assert np.array_equal(after > hot.threshold, before > cold.threshold)
+
+
+def test_runs_from_before_there_was_a_temperature(runs: ModuleType, run: Run, tmp_path: Path) -> None:
+    old = runs.mask_run(tmp_path / "old", birdlab={})
+    content = torch.load(old.best, weights_only=True)
+    del content["state_dict"]["temperature"]
+    torch.save(content, old.best)
+    network = RunNetwork.open(old.directory)
+    assert (network.threshold, network.validation_recall) == (0.4, {})
+    windows = noise(96_000)[None]
+    assert np.array_equal(
+        network.probabilities(windows), RunNetwork.open(run.directory).probabilities(windows)
+    )
 
 
 def test_runs_that_cannot_predict_say_why(runs: ModuleType, run: Run, tmp_path: Path) -> None:

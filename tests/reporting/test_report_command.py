@@ -34,7 +34,7 @@ def test_it_stands_beside_the_runs(written: Path, grid: Path) -> None:
     assert written == grid / "report"
     assert {path.name for path in written.iterdir()} == {
         *("birdlab_report.json", "results.csv", "summary.csv", "comparisons.csv"),
-        *("tables.md", "tables.tex", "report.html", "figures"),
+        *("tables.md", "tables.tex", "report.html", "figures", "cards"),
     }
     figures = ("bars", "curves", "heat_map", "parallel_coordinates", "cost")
     assert {path.name for path in (written / "figures").iterdir()} == {

@@ -1,5 +1,6 @@
 """The segmentation task: what becomes of logits, weights and rates."""
 
+import math
 from functools import partial
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from torch import nn
 
 from birdlab.errors import BirdlabError
 from birdlab.losses import BCELoss
+from birdlab.metrics import foreground
 from birdlab.models.resunet import ResUNet
 from birdlab.tasks import SegmentationTask
 from birdlab.tasks.segmentation import foreground_logits, to_native, truth
@@ -76,6 +78,45 @@ def test_weights_of_another_network_are_refused_and_listed() -> None:
     del state["net.head.bias"]
     with pytest.raises(BirdlabError, match=r"net\.head\.bias; unexpected: extra; of other shape: net\."):
         task().load_weights(state, "best.ckpt")
+
+
+def test_checkpoints_from_before_there_was_a_temperature_can_be_gone_on_with() -> None:
+    made = task()
+    made.temperature.fill_(2.0)
+    state = {name: value for name, value in task().state_dict().items() if name != "temperature"}
+    checkpoint = {"state_dict": dict(state)}
+    made.on_load_checkpoint(checkpoint)
+    made.load_state_dict(checkpoint["state_dict"])
+    assert made.temperature == 1
+    made.temperature.fill_(2.0)
+    made.load_weights(state, "best.ckpt")
+    assert made.temperature == 1
+
+
+def test_validation_chooses_a_temperature_that_mends_probabilities_and_moves_no_pixel() -> None:
+    """Of 400 pixels with logit 3 ln 3 three quarters are bird, of 400 with -3 ln 3 one quarter."""
+    made = task(nn.Conv2d(1, 1, 1))
+    nn.init.constant_(made.net.weight, 6 * math.log(3))
+    nn.init.constant_(made.net.bias, -3 * math.log(3))
+    made.log_dict = lambda *_: None
+    made._trainer = SimpleNamespace(sanity_checking=False)
+    image = 255 * torch.tensor([1, 0]).repeat_interleave(400).to(torch.uint8).view(1, 2, 400)
+    mask = torch.tensor([1, 0, 1, 0]).repeat_interleave(torch.tensor([300, 100, 100, 300])).view(1, 2, 400)
+    batch = {"id": ["x"], "image": image, "mask": mask, "native_mask": [mask[0]]}
+    made.validation_step(batch, 0)
+    made.on_validation_epoch_end()
+    assert float(made.temperature) == pytest.approx(3, rel=0.01)  # the bins of a histogram
+    assert made.validated["recall"][49] == pytest.approx(0.75)
+    made.threshold.fill_(0.9)
+    assert made.reported_threshold == pytest.approx(1 / (1 + 9 ** (-1 / float(made.temperature))))
+    marked = made.probabilities(batch) > made.reported_threshold
+    assert torch.equal(marked, foreground(made.logits(image), 0.9))
+    made.test_step(batch, 0)
+    made.on_test_epoch_end()
+    scores = made.tested.scores
+    assert scores["calibration_error_unscaled"] == pytest.approx(27 / 28 - 0.75, abs=1e-5)
+    assert scores["calibration_error"] == pytest.approx(0, abs=0.002)
+    assert (made.tested.threshold, made.tested.temperature) == (made.reported_threshold, made.temperature)
 
 
 def test_a_setting_of_the_optimizer_that_is_out_of_range_shows_at_once() -> None:

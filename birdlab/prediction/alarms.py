@@ -1,0 +1,136 @@
+"""False alarms: what a network finds in recordings without birds, at each threshold it might be used at."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import chi2
+
+from birdlab.errors import BirdlabError
+from birdlab.prediction.events import Components, Event, settled
+from birdlab.prediction.inputs import RECORDS, Input, collect
+from birdlab.prediction.network import Network, foreground
+from birdlab.prediction.source import Source
+
+RATES = (0.1, 1.0, 10.0, 100.0)
+"""False events an hour that are asked for."""
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """Events in recordings without birds.
+
+    Attributes:
+        hours: of them.
+        recordings: how many.
+        events: by threshold, ascending.
+    """
+
+    hours: float
+    recordings: int
+    events: Mapping[float, int]
+
+    def an_hour(self, threshold: float) -> float:
+        """Events an hour at one of the thresholds."""
+        return self.events[threshold] / self.hours
+
+    def at_most(self, threshold: float) -> float:
+        """What the rate of events an hour lies below with 95 % confidence.
+
+        Garwood, "Fiducial Limits for the Poisson Distribution", Biometrika 1936.
+        """
+        return float(chi2.ppf(0.95, 2 * self.events[threshold] + 2)) / 2 / self.hours
+
+    def threshold_for(self, rate: float) -> float | None:
+        """The lowest threshold from which on there are never more events an hour; None if there is none.
+
+        From which on: a lower threshold may join events, and have fewer of them.
+        """
+        chosen = None
+        for threshold in reversed(self.events):
+            if self.an_hour(threshold) > rate:
+                break
+            chosen = threshold
+        return chosen
+
+
+def table(found: FalseAlarms, network: Network) -> list[dict[str, float | None]]:
+    """A row for each of `RATES`: the threshold that keeps to it, and what is left at it.
+
+    ``wanted_an_hour``; ``threshold``, None where none keeps to it; ``events`` and ``an_hour`` at it, and
+    ``an_hour_at_most`` with 95 % confidence, which says what so many hours can tell; ``recall`` and
+    ``precision`` of the pixels of the network's validation data, None where they aren't known.
+    """
+    rows = []
+    for rate in RATES:
+        threshold = found.threshold_for(rate)
+        row: dict[str, float | None] = {"wanted_an_hour": rate, "threshold": threshold}
+        if threshold is not None:
+            row |= {
+                "events": found.events[threshold],
+                "an_hour": found.an_hour(threshold),
+                "an_hour_at_most": found.at_most(threshold),
+                "recall": network.validation_recall.get(threshold),
+                "precision": network.validation_precision.get(threshold),
+            }
+        rows.append(row)
+    return rows
+
+
+def false_alarms(
+    network: Network,
+    files: Sequence[Input],
+    thresholds: Sequence[float],
+    *,
+    workers: int = 1,
+    progress: Callable[[], None] = lambda: None,
+) -> FalseAlarms:
+    """Count the events that `birdlab.predict` would find; each recording is predicted once.
+
+    Args:
+        network: marks birds.
+        files: recordings without birds.
+        thresholds: ascending.
+        workers: files at once.
+        progress: called after each file, from several threads.
+
+    Raises:
+        BirdlabError: if a file can't be read.
+    """
+
+    def one(each: Input) -> tuple[float, list[int]]:
+        source = Source.open(each, network)
+        every = [Components(network.grid, threshold) for threshold in thresholds]
+        found: list[int] = [0] * len(every)
+        for stretch in source.stretches(1, lambda block: None, lambda share: None):
+            for number, components in enumerate(every):
+                found[number] += _count(components.see(stretch.probabilities), source)
+        for number, components in enumerate(every):
+            found[number] += _count(components.finish(), source)
+        progress()
+        return source.duration_s, found
+
+    with ThreadPoolExecutor(workers) as pool:
+        durations, counts = zip(*pool.map(one, files), strict=True)
+    totals = np.sum(counts, axis=0).tolist()
+    return FalseAlarms(sum(durations) / 3600, len(files), dict(zip(thresholds, totals, strict=True)))
+
+
+def recordings_in(folder: Path) -> list[Input]:
+    """The recordings in a folder, at any depth.
+
+    Raises:
+        BirdlabError: if there is no such folder, or none in it.
+    """
+    if not folder.is_dir():
+        raise BirdlabError(f"--bird-free {folder}: there is no such folder.")
+    found = [each for each in collect([folder], folder / RECORDS) if not each.is_picture]
+    if not found:
+        raise BirdlabError(f"--bird-free {folder}: there are no recordings in it.")
+    return found
+
+
+def _count(events: Sequence[Event], source: Source) -> int:
+    return len(settled(events, source.duration_s, foreground(source.network)))

@@ -1,0 +1,299 @@
+"""Model cards: what a network is, was trained on, scores, gets wrong and costs, for whoever is handed it.
+
+One for each condition of a report, that is for runs that are the same but for the seed. Everything in it
+comes from the run directories; the head is what Hugging Face reads of a model card.
+"""
+
+import re
+import shlex
+import shutil
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from birdlab import __version__, licence
+from birdlab.files import replacing_folder, write_text
+from birdlab.reporting import failing
+from birdlab.reporting.comparison import sample_scores
+from birdlab.reporting.conditions import Condition, shown
+from birdlab.reporting.read import RunRecord
+from birdlab.reporting.rendering import Cell, Table, escaped_markdown
+from birdlab.reporting.tables import HEADINGS, mean_cell, printed_scores
+from birdlab.statistics import Estimate, estimate
+
+FILE, FOLDER = "model_card.md", "cards"
+_ASSETS = Path(__file__).with_name("assets")
+_INPUT = (
+    *("sample_rate", "sides", "image_size", "channels", "window_s"),
+    *("n_fft", "hop", "n_mels", "fmin", "fmax", "segments", "segment_s"),
+)
+"""Keys of ``data`` that say what the network sees."""
+
+
+def write_cards(target: Path, conditions: Sequence[Condition], stated_licence: str | None) -> list[Path]:
+    """Write ``model_card.md`` for a single condition, ``cards/CONDITION.md`` for each of several.
+
+    Args:
+        target: the report's folder; what an earlier report left of cards is replaced.
+        conditions: finished runs.
+        stated_licence: of the data that they were trained on; None if nobody says.
+
+    Returns:
+        The files.
+    """
+    (target / FILE).unlink(missing_ok=True)
+    shutil.rmtree(target / FOLDER, ignore_errors=True)
+    if len(conditions) == 1:
+        write_text(target / FILE, card(conditions[0], stated_licence))
+        return [target / FILE]
+    if not conditions:
+        return []
+    with replacing_folder(target / FOLDER) as folder:
+        names: list[str] = []
+        for number, condition in enumerate(conditions):
+            name = re.sub(r"[^A-Za-z0-9._-]+", "_", condition.label).strip("._")[:80] or "condition"
+            # Labels may differ in signs alone, and not every file system tells case apart.
+            name = f"{number}_{name}" if name.lower() in [each.lower() for each in names] else name
+            names.append(name)
+            write_text(folder / f"{name}.md", card(condition, stated_licence))
+    return [target / FOLDER / f"{name}.md" for name in names]
+
+
+def card(condition: Condition, stated_licence: str | None = None) -> str:
+    """The model card of runs that are the same but for the seed, as Markdown."""
+    run = condition.runs[0]
+    species = is_species(run)
+    data = str(run.config.get("data._target_", "unknown"))
+    environment = Environment(
+        loader=FileSystemLoader(_ASSETS),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # this is Markdown, which has an escape of its own
+    )
+    environment.filters["text"] = lambda value: escaped_markdown(str(value))
+    return environment.get_template("model_card.md").render(
+        head=yaml.safe_dump(_head(condition, stated_licence), sort_keys=False, allow_unicode=True),
+        title=_name(condition),
+        species=species,
+        synthetic=data.startswith("birdlab.data.synthetic"),
+        several=len(condition.runs) > 1,
+        run=run,
+        facts=_facts(condition),
+        data=_data(run, licence.of_training_data(data, stated_licence)),
+        scores=_scores(condition),
+        failures=failing.species_tables(run) if species else failing.mask_tables(run),
+        calibration=_calibration(condition),
+        coverage=failing.coverage_table(run) if species else None,
+        cost=_cost(condition),
+        provenance=_provenance(condition),
+        path=_one_line(shlex.quote(run.name)),
+        trained=_command(run),
+        version=__version__,
+    )
+
+
+def is_species(run: RunRecord) -> bool:
+    """Whether a run names species, and doesn't mark pixels."""
+    return str(run.config.get("task.module._target_", "")).endswith("ClassificationTask")
+
+
+def interval(condition: Condition, score: str) -> Estimate | None:
+    """A score's mean with what it lies between, if the runs keep it for each sample."""
+    scores = [found for run in condition.runs if (found := sample_scores(run, score))]
+    common = sorted(set.intersection(*map(set, scores))) if scores else []
+    if not common:
+        return None
+    return estimate([[one[key] for key in common] for one in scores], [group for _, group, *_ in common])
+
+
+def _head(condition: Condition, stated_licence: str | None) -> dict[str, Any]:
+    run = condition.runs[0]
+    species = is_species(run)
+    data = _one_line(_last(run.config.get("data._target_", "unknown")))
+    metrics = [
+        {"type": score, "name": HEADINGS.get(score, score), "value": round(statistics.fmean(values), 4)}
+        for score in printed_scores(condition.runs)
+        if (values := condition.values(score))
+    ]
+    task = "audio-classification" if species else "image-segmentation"
+    # The weights' own licence is their author's to choose, with that of the data in mind.
+    stated = (
+        {"license": "other", "license_name": _one_line(stated_licence)}
+        if stated_licence
+        else {"license": "unknown"}
+    )
+    return {
+        "library_name": "birdlab",
+        **stated,
+        "tags": ["bioacoustics", "birds", "audio", "spectrogram", task],
+        "metrics": [each["type"] for each in metrics],
+        "model-index": [
+            {
+                "name": _name(condition),
+                "results": [
+                    {
+                        "task": {"type": task},
+                        "dataset": {"name": data, "type": data.lower(), "split": "test"},
+                        "metrics": metrics,
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def _facts(condition: Condition) -> Table:
+    run = condition.runs[0]
+    config = run.config
+    seen = {key: config[f"data.{key}"] for key in _INPUT if config.get(f"data.{key}") is not None}
+    return _pairs(
+        {
+            "task": "species of a recording" if is_species(run) else "bird or not, for each cell",
+            "network": _built(run, "model"),
+            "parameters": _number(run.cost("parameters"), ",.0f"),
+            "what it sees": ", ".join(f"{key} {shown(value)}" for key, value in seen.items()),
+            "loss": _built(run, "loss"),
+            "optimizer": _built(run, "optimizer"),
+            "epochs": shown(config.get("trainer.max_epochs", "unknown")),
+            "best epoch": ", ".join(str(each.facts.get("best_epoch", "—")) for each in condition.runs),
+            "seeds": ", ".join(shown(each.config.get("seed", "—")) for each in condition.runs),
+        },
+    )
+
+
+def _data(run: RunRecord, its_licence: str) -> Table:
+    names = run.config.get("task.names")
+    return _pairs(
+        {
+            "data set": _built(run, "data"),
+            "samples": ", ".join(f"{split} {count:,}" for split, count in run.splits.items()) or "unknown",
+            "manifest (SHA-256 of splits, names and sizes)": str(run.facts.get("data_hash", "unknown")),
+            "licence": its_licence,
+        }
+        | ({"species": ", ".join(map(str, names))} if isinstance(names, list) else {}),
+    )
+
+
+def _scores(condition: Condition) -> Table:
+    run = condition.runs[0]
+    rows = []
+    for score in printed_scores(condition.runs):
+        found = interval(condition, score)
+        between = "—"
+        if found is not None and found.low < found.high:
+            between = f"{max(0.0, found.low):.3f} to {min(1.0, found.high):.3f}"
+        others = [references.get(score) for references in run.references.values()]
+        heading = HEADINGS.get(score, score)
+        rows.append(
+            (
+                Cell(heading, heading),
+                mean_cell(condition.values(score)),
+                Cell(between, between),
+                *(mean_cell([] if value is None else [value]) for value in others),
+            )
+        )
+    over = "recordings and seeds" if len(condition.runs) > 1 else "recordings; other seeds aren't in it"
+    deviation = "± is the standard deviation over seeds. " if len(condition.runs) > 1 else ""
+    return Table(
+        "",
+        ("score", "this network", "95 % interval", *run.references),
+        tuple(rows),
+        f"{deviation}The interval is a bootstrap over {over}; — where a score isn't a mean over recordings, "
+        "or is the same for all.",
+    )
+
+
+def _calibration(condition: Condition) -> Table:
+    run = condition.runs[0]
+    block = {
+        name: run.scores.get(f"test/{name}") for name in ("calibration_error", "calibration_error_unscaled")
+    }
+    return _pairs(
+        {
+            "temperature (validation)": _number(run.cost("temperature"), ".3f"),
+            "threshold (validation)": _number(run.cost("threshold"), ".3f"),
+            "expected calibration error (test)": _number(block["calibration_error"], ".4f"),
+            "the same without the temperature": _number(block["calibration_error_unscaled"], ".4f"),
+        },
+    )
+
+
+def _cost(condition: Condition) -> Table:
+    run = condition.runs[0]
+
+    def mean(name: str, form: str, unit: float = 1.0) -> str:
+        values = condition.facts(name)
+        return _number(unit * statistics.fmean(values), form) if values else "—"
+
+    return _pairs(
+        {
+            "time (min)": mean("wall_s", ".1f", 1 / 60),
+            "samples/s": mean("samples_per_s", ".1f"),
+            "peak memory (GB)": mean("peak_memory_gb", ".2f"),
+            "device": str(run.facts.get("device", "unknown")),
+            "CPU threads": shown(run.facts.get("cpu_threads", "unknown")),
+            "precision": str(run.facts.get("precision", "unknown")),
+        },
+    )
+
+
+def _provenance(condition: Condition) -> Table:
+    run = condition.runs[0]
+    commit = str(run.facts.get("commit") or "unknown") + " and changes" * bool(run.facts.get("dirty"))
+    versions = run.facts.get("versions")
+    packages = versions if isinstance(versions, dict) else {}
+    return _pairs(
+        {
+            "runs": ", ".join(each.name for each in condition.runs),
+            "birdlab": str(run.facts.get("birdlab", "unknown")),
+            "commit": commit,
+            "versions": ", ".join(f"{name} {version}" for name, version in packages.items()) or "unknown",
+        },
+    )
+
+
+def _command(run: RunRecord) -> str:
+    """The command that trained it; a sweep's, where it was one of a sweep."""
+    words = run.facts.get("command")
+    if not isinstance(words, list) or not words:
+        return ""
+    return _one_line(shlex.join(["python", "-m", "birdlab.train", *map(str, words[1:])]))
+
+
+def _name(condition: Condition) -> str:
+    study = str(condition.runs[0].config.get("name", "birdlab"))
+    return _one_line(study if condition.label == study else f"{study}: {condition.label}")
+
+
+def _one_line(text: str) -> str:
+    """Nothing in the head can look like its end."""
+    return " ".join(text.split())
+
+
+def _pairs(content: dict[str, str]) -> Table:
+    rows = ((Cell(key, key), Cell(value or "—", value)) for key, value in content.items())
+    return Table("", ("", ""), tuple(rows))
+
+
+def _built(run: RunRecord, group: str) -> str:
+    """What a config group builds: the class, and those that it is made of."""
+    first, *parts = [
+        _last(value)
+        for key, value in sorted(run.config.items(), key=lambda entry: entry[0].count("."))
+        if key.startswith(f"{group}.") and key.endswith("._target_")
+    ] or ["unknown"]
+    return f"{first} of {', '.join(parts)}" if parts else first
+
+
+def _last(target: Any) -> str:
+    return str(target).rsplit(".", 1)[-1]
+
+
+def _number(value: float | None, form: str) -> str:
+    return "—" if value is None else format(value, form)

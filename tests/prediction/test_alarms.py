@@ -1,0 +1,89 @@
+"""False alarms by threshold: planted tones are the events, and the command is run as a user runs it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from birdlab.errors import BirdlabError
+from birdlab.evaluate import app
+from birdlab.prediction.alarms import FalseAlarms, false_alarms, recordings_in, table
+from birdlab.prediction.network import Network
+
+RATE = 8_000
+
+
+@pytest.fixture
+def noise(tmp_path: Path, make_tones: Callable[..., np.ndarray]) -> Path:
+    """Two recordings of 1.5 s, each with a tone: of a network that hears loudness, at about .65 and .86."""
+    for name, loudness in (("quiet", 0.15), ("loud", 0.2)):
+        audio = loudness * make_tones((0.3, 0.5, 1500.0), duration_s=1.5)
+        (tmp_path / "noise" / name).mkdir(parents=True)
+        soundfile.write(tmp_path / "noise" / name / "a.wav", audio, RATE)
+    return tmp_path / "noise"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_planted_tones_are_counted_at_each_threshold(loud_tones: Network, noise: Path, workers: int) -> None:
+    heard: list[None] = []
+    found = false_alarms(
+        loud_tones,
+        recordings_in(noise),
+        [0.3, 0.75, 0.95],
+        workers=workers,
+        progress=lambda: heard.append(None),
+    )
+    assert found == FalseAlarms(3 / 3600, 2, {0.3: 2, 0.75: 1, 0.95: 0})
+    assert len(heard) == 2
+    assert found.an_hour(0.75) == 1200
+    assert [found.threshold_for(rate) for rate in (100, 1200, 2400)] == [0.95, 0.75, 0.3]
+
+
+def test_no_event_in_an_hour_is_compatible_with_three() -> None:
+    """The rule of three: e^-3 is .05."""
+    assert FalseAlarms(1.0, 1, {0.5: 0}).at_most(0.5) == pytest.approx(-np.log(0.05))
+    # Of a Poisson distribution around 6.296, .05 are at 2 or below.
+    assert FalseAlarms(10.0, 1, {0.5: 2}).at_most(0.5) == pytest.approx(0.6296, abs=1e-4)
+
+
+def test_a_lower_threshold_that_joins_events_is_not_chosen(loud_tones: Network) -> None:
+    found = FalseAlarms(1.0, 1, {0.1: 1, 0.2: 50, 0.3: 9, 0.4: 9})
+    assert found.threshold_for(10) == 0.3
+    assert found.threshold_for(8) is None
+    first, *_, last = table(found, loud_tones)
+    assert first == {"wanted_an_hour": 0.1, "threshold": None}
+    assert (last["threshold"], last["events"], last["recall"]) == (0.1, 1, None)
+
+
+def test_the_command(runs: ModuleType, noise: Path, tmp_path: Path) -> None:
+    """Some 3 s of faint noise; the untrained network's thresholds are those of its validation data."""
+    run = runs.mask_run(tmp_path / "run").directory
+    words = [str(run), "--bird-free", str(noise), "--output", str(tmp_path / "alarms.json")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "False events in 2 recordings without birds" in done.output
+    assert "At the run's own threshold, 0.4:" in done.output
+    content = json.loads((tmp_path / "alarms.json").read_text())
+    assert content["hours"] == pytest.approx(3 / 3600)
+    assert len(content["events"]) == 99
+    (row,) = (row for row in content["rates"] if row["wanted_an_hour"] == 100)
+    assert row["events"] == 0
+    assert row["recall"] == pytest.approx(1 - (round(100 * row["threshold"]) - 1) / 100)
+    assert f"{row['recall']:.3f}" in done.output
+
+
+def test_mistakes_are_said(runs: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(BirdlabError, match="there is no such folder"):
+        recordings_in(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BirdlabError, match="nothing to predict there"):
+        recordings_in(tmp_path / "empty")
+    words = [str(tmp_path), "--bird-free", str(tmp_path), "--split", "val"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert "takes no data set beside its folder" in done.output
