@@ -5,7 +5,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,14 +13,12 @@ from numpy.typing import NDArray
 from birdlab.audio import io
 from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.boxes import Box, read_boxes
-from birdlab.data.masks import sound_in
+from birdlab.data.masks import Truth, check_truth, sound_in
 from birdlab.data.pairs import by_stem, listed, paired, subfolder
 from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import assign, finish, recording_id
 from birdlab.data.windows import check_window, window_starts
 from birdlab.errors import BirdlabError
-
-Truth = Literal["boxes", "sound"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +75,7 @@ class AnnotatedAudio(SegmentationSource):
             object.__setattr__(self, "labels", Path(self.labels).expanduser())
         object.__setattr__(self, "fractions", tuple(self.fractions))
         front_end = self.spectrogram
-        if self.truth not in get_args(Truth):
-            raise BirdlabError(f"data.truth={self.truth}: give {' or '.join(get_args(Truth))}.")
+        check_truth(self.truth)
         check_window(self.window_s, self.hop_s, front_end.window_length / front_end.sample_rate)
 
     def splits(self) -> dict[Split, list[Sample]]:

@@ -1,12 +1,18 @@
 """Where a known call is the sound that is heard: exact masks from a clean track and its background."""
 
 import math
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from birdlab.errors import BirdlabError
+
+Truth = Literal["sound", "boxes"]
+"""What is called bird: the sound itself, or boxes around it, pauses included."""
 
 # In the official image rows are 31 Hz and columns 2 ms apart; a tone is some 500 Hz thick, a click 4 ms long.
 _LEVEL_ROWS, _LEVEL_COLUMNS = 15, 151
@@ -64,6 +70,21 @@ def bird_mask(
     above_background = clean > background * 10 ** (snr_db / 20)
     near_peak = clean > clean.max() * 10 ** (-peak_range_db / 20)
     return torch.from_numpy(_tidied((above_background & near_peak).numpy().view(np.uint8)).view(np.bool_))
+
+
+def check_truth(truth: str) -> None:
+    """Refuse what is no `Truth`."""
+    if truth not in get_args(Truth):
+        raise BirdlabError(f"data.truth={truth}: give {' or '.join(get_args(Truth))}.")
+
+
+def boxed(mask: Tensor) -> Tensor:
+    """The smallest rectangle that holds all of a mask, bool [F, T]."""
+    box = torch.zeros_like(mask)
+    if mask.any():
+        rows, columns = (mask.any(dim=axis).nonzero()[:, 0] for axis in (1, 0))
+        box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    return box
 
 
 def sound_in(boxes: NDArray[np.uint8], magnitude: Tensor) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from birdlab.audio import io
 from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.clips import Audio, isolated, repeated, without_silence
-from birdlab.data.masks import background_level, bird_mask
+from birdlab.data.masks import Truth, background_level, bird_mask, boxed, check_truth
 from birdlab.data.mixing import gain_for
 from birdlab.data.source import SPLITS, Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import assign, finish, fold, recording_id
@@ -108,6 +108,7 @@ class Mixtures(SegmentationSource):
         size: number of mixtures in each split.
         snr_db: range of a call's signal-to-noise ratio (`birdlab.data.mixing`), drawn uniformly.
         fractions: shares of train, val and test in the calls and in the background recordings.
+        truth: the ``sound`` itself, or ``boxes`` around what is seen of each call, as people draw them.
         version: of how mixtures are made, as part of the cache key.
     """
 
@@ -117,6 +118,7 @@ class Mixtures(SegmentationSource):
     window_s: float | None = 3.0
     snr_db: tuple[float, float] = (-10.0, 20.0)
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
+    truth: Truth = "sound"
     version: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
@@ -133,6 +135,7 @@ class Mixtures(SegmentationSource):
         check_window(self.window_s, None, front_end.window_length / front_end.sample_rate)
         if len(self.snr_db) != 2 or not self.snr_db[0] <= self.snr_db[1]:
             raise BirdlabError(f"data.snr_db={list(self.snr_db)}: give [lowest, highest] in dB.")
+        check_truth(self.truth)
         if set(self.size) != set(SPLITS) or min(self.size.values()) < 0:
             raise BirdlabError(
                 f"data.size={dict(self.size)}: give the number of mixtures of each of {', '.join(SPLITS)}."
@@ -214,7 +217,7 @@ class Mixtures(SegmentationSource):
             found = bird_mask(magnitude, level[:, columns])
             if found.any():
                 clean += np.float32(gain) * track
-                mask[:, columns] |= found
+                mask[:, columns] |= found if self.truth == "sound" else boxed(found)
                 visible.append(call)
         if self.spectrogram.sides == "two":
             mask = torch.cat([mask[1:-1].flip(0), mask])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from birdlab.data.masks import background_level, bird_mask, call_columns, sound_in
+from birdlab.data.masks import background_level, bird_mask, boxed, call_columns, sound_in
 
 
 def blob(value: float, shape: tuple[int, int] = (80, 60)) -> torch.Tensor:
@@ -106,3 +106,12 @@ def test_sound_in_boxes_that_fill_the_whole_time() -> None:
     sound = sound_in(boxes, magnitude)
     assert sound[22:38, 105:195].all()
     assert sound[:, 220:].mean() < 0.05
+
+
+def test_boxed_is_the_smallest_rectangle() -> None:
+    mask = torch.zeros(6, 8, dtype=torch.bool)
+    assert not boxed(mask).any()
+    mask[1, 5] = mask[3, 2] = True
+    expected = torch.zeros_like(mask)
+    expected[1:4, 2:6] = True
+    assert torch.equal(boxed(mask), expected)
