@@ -101,13 +101,19 @@ def data_config(run: Run, name: str | None, settings: list[str], *, trust: bool)
         # Resolved apart from the run's config, whose `scale` would cap this data set, too.
         composed = OmegaConf.to_container(config.compose_unchecked([f"data={name}"]).data, resolve=True)
         chosen = DictConfig(composed)
-        chosen.update({key: own[key] for key in FRONT_END if own.get(key) is not None and key in chosen})
-        if names := cfg.task.get("names"):
+        kept = [key for key in FRONT_END if own.get(key) is not None and key in chosen]
+        if own.get("picture") == "level":
+            kept.remove("sides")  # how this data set's masks were drawn
+        chosen.update({key: own[key] for key in kept})
+        if "species" in chosen and (names := cfg.task.get("names")):
             chosen.species = names
     for setting in settings:
         key, separator, value = setting.partition("=")
         key = key.removeprefix("data.")
-        if not separator or key not in set(chosen.keys()):  # `in` leaves out what has no value yet
+        parent, _, last = key.rpartition(".")
+        within = OmegaConf.select(chosen, parent) if parent else chosen
+        # `in` leaves out what has no value yet.
+        if not separator or not isinstance(within, DictConfig) or last not in set(within.keys()):
             raise BirdlabError(
                 f"{setting!r} sets nothing that this data set has. Write KEY=VALUE with one of "
                 f"{', '.join(str(known) for known in chosen if not str(known).startswith('_'))}."

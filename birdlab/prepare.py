@@ -1,5 +1,6 @@
 """What comes before the first step: mistakes found, data decoded, open choices settled and written down."""
 
+import json
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from rich.console import Console
 from birdlab import config, precision
 from birdlab.build import build_data, build_task
 from birdlab.data.module import SourceData
+from birdlab.data.source import Source
 from birdlab.devices import Devices
 from birdlab.errors import BirdlabError
 from birdlab.run import Run
@@ -22,6 +24,7 @@ def prepare(cfg: DictConfig, run: Run, devices: Devices) -> SourceData:
     """Find the mistakes that can be known, decode the data, settle what is ``auto``; write it all down."""
     data = build_data(cfg)
     config.fill(cfg, data.settled())
+    check_start(cfg, data)
     task = build_task(cfg, pretrained=not run.last.is_file())
     config.check_monitor(cfg, task.logged)
     data.prepare_data()
@@ -44,6 +47,30 @@ def prepare(cfg: DictConfig, run: Run, devices: Devices) -> SourceData:
     return data
 
 
+def check_start(cfg: DictConfig, data: SourceData) -> None:
+    """What a network is tested on was not trained on by the run that it starts from.
+
+    Raises:
+        BirdlabError: names a recording that was.
+    """
+    start = Path(str(cfg.start_from)).expanduser() / "splits.json" if cfg.start_from else None
+    if start is None or not start.is_file():
+        return
+    before = json.loads(start.read_text(encoding="utf-8"))
+    trained = {_recording(id) for split in ("train", "val") for id in before.get(split, [])}
+    both = sorted({_recording(sample.id) for sample in data.splits["test"]} & trained)
+    if both:
+        raise BirdlabError(
+            f"start_from={cfg.start_from} was trained on {len(both)} recordings that are to be tested now, "
+            f"e.g. {both[0]}: scores would be too good. Start from a run that has the same test split."
+        )
+
+
+def _recording(id: str) -> str:
+    """Of a sample: without its window and the part of joined data sets that it is in."""
+    return id.split("/")[-1].split("@")[0]
+
+
 def settle_speed(cfg: DictConfig, task: Task, data: SourceData, device: torch.device) -> None:
     """Replace ``precision=auto`` and ``memory_format=auto`` by what a short probe finds fastest."""
     if "auto" not in (cfg.trainer.precision, cfg.memory_format):
@@ -58,11 +85,19 @@ def settle_speed(cfg: DictConfig, task: Task, data: SourceData, device: torch.de
 
 def settle_paths(cfg: DictConfig, data: SourceData) -> None:
     """Say in full where the data are, so that the run can be read and resumed from any folder."""
-    for name, value in vars(data.source).items():
-        if isinstance(value, Path):
-            cfg.data[name] = _in_full(value)
+    _settle_paths_of(cfg.data, data.source)
     if noise := OmegaConf.select(cfg, "augment.noise"):
         cfg.augment.noise = _in_full(Path(noise).expanduser())
+
+
+def _settle_paths_of(cfg: DictConfig, source: Source) -> None:
+    for name, value in vars(source).items():
+        if isinstance(value, Path):
+            cfg[name] = _in_full(value)
+        elif isinstance(value, dict):
+            for part, inner in value.items():
+                if isinstance(inner, Source):
+                    _settle_paths_of(cfg[name][part], inner)
 
 
 def _in_full(path: Path) -> str:

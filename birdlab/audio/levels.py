@@ -17,6 +17,8 @@ LOWEST_DB, STEP_DB = -110.0, 0.5
 Channel = Literal["level", "excess", "pcen", "frequency"]
 
 _SCALE_DB = 20.0
+_SILENT = -2.0
+_SILENCE_DB = LOWEST_DB + STEP_DB / 2
 _FAINTEST = 10 ** (LOWEST_DB / 10)
 _PCEN_UNIT_DB = -60.0
 
@@ -26,9 +28,8 @@ class LevelPicture:
     """Audio to levels [rows, columns] that cover it evenly, from 0 Hz to half the sample rate.
 
     Column i is one frame under a Hann window, centred at (i + 1/2) / columns of the audio, beyond whose ends
-    there is silence (audio whose length isn't a multiple of the columns is filled up to one). Row i is the
-    mean power of the Fourier bins in its share of the band, so that all of the sound is in the picture,
-    however few rows there are. A sine of full scale has 0 dB in its bin.
+    there is silence. Row i is the mean power of the Fourier bins in its share of the band, so that all of the
+    sound is in the picture, however few rows there are. A sine of full scale has 0 dB in its bin.
 
     Attributes:
         rows, columns: of the picture.
@@ -47,15 +48,26 @@ class LevelPicture:
             )
 
     def hop(self, samples: int) -> int:
-        """Samples from one column to the next, for audio of so many."""
-        return -(-samples // self.columns)
+        """Samples from one column to the next, for audio of so many.
+
+        Raises:
+            BirdlabError: if they aren't whole, or windows would leave gaps.
+        """
+        hop, rest = divmod(samples, self.columns)
+        if rest or not 0 < hop <= self.window_length:
+            steps = [step for step in range(1, self.window_length + 1) if samples % step == 0]
+            nearest = min((samples // step for step in steps), key=lambda n: abs(n - self.columns))
+            raise BirdlabError(
+                f"data.image_size: {self.columns} columns don't divide a window of {samples} samples "
+                f"(data.window_s * data.sample_rate) into steps of {self.window_length} at most: choose "
+                f"{nearest}."
+            )
+        return hop
 
     def padding(self, samples: int) -> tuple[int, int]:
-        """Samples put before and behind so many; negative where a hop beyond the window leaves some out."""
-        hop = self.hop(samples)
-        before = (self.window_length - hop) // 2
-        behind = self.window_length - hop - before
-        return before, behind + hop * self.columns - samples
+        """Zeros before and behind so many samples."""
+        spare = self.window_length - self.hop(samples)
+        return spare // 2, spare - spare // 2
 
     def window(self, dtype: torch.dtype = torch.float64) -> Tensor:
         """Hann's, of which the spectrum of a sine of full scale is 1 in its bin."""
@@ -71,7 +83,11 @@ class LevelPicture:
         return member / member.sum(dim=1, keepdim=True)
 
     def levels(self, audio: Tensor) -> Tensor:
-        """Levels in dB, [..., rows, columns], of audio [..., n], n > 0; at least `LOWEST_DB`."""
+        """Levels in dB, [..., rows, columns], of audio [..., n]; at least `LOWEST_DB`.
+
+        Raises:
+            BirdlabError: see `hop`.
+        """
         padded = F.pad(audio, self.padding(audio.shape[-1]))
         frames = padded.unfold(-1, self.window_length, self.hop(audio.shape[-1]))
         power = torch.fft.rfft(frames * self.window(audio.dtype).to(audio.device)).abs().square()
@@ -106,21 +122,22 @@ class LevelChannels(nn.Module):
     """What a network is given of a picture of levels, each window by itself:
 
     - ``level``: above the middle one of its rows' backgrounds, so that loud and quiet recordings look alike;
-    - ``excess``: above the steady background of its row, the level that a quarter of its cells don't exceed;
+    - ``excess``: above the steady background of its row, the level that a quarter of its cells don't exceed,
+      leaving out those of digital silence, such as what fills up a recording shorter than the window;
     - ``pcen``: per-channel energy normalisation (Wang et al. 2017), which starts from that background;
     - ``frequency``: -1 at 0 Hz to 1 at half the sample rate: convolutions don't know where they are.
 
-    Levels are in units of 20 dB.
+    Levels are in units of 20 dB; what lies 40 dB below the background and further is as good as silent.
 
     Args:
         channels: which of them.
-        window_s: seconds that a picture lasts, for ``pcen``.
+        window_s: seconds that a picture lasts; ``pcen`` needs it.
 
     Raises:
         BirdlabError: for another channel, or none.
     """
 
-    def __init__(self, channels: Sequence[Channel], window_s: float) -> None:
+    def __init__(self, channels: Sequence[Channel], window_s: float | None) -> None:
         super().__init__()
         unknown = [channel for channel in channels if channel not in get_args(Channel)]
         if unknown or not channels:
@@ -128,22 +145,23 @@ class LevelChannels(nn.Module):
                 f"task.module.front_end.channels={list(channels)}: give some of "
                 f"{', '.join(get_args(Channel))}."
             )
+        if "pcen" in channels and window_s is None:
+            raise BirdlabError("task.module.front_end.channels: pcen needs data.window_s.")
         self.channels: tuple[Channel, ...] = tuple(channels)
         self.window_s = window_s
 
     def forward(self, picture: Tensor) -> Tensor:
         """float32 [B, C, F, T] of a picture [B, F, T] in 0..1, whose unit is `to_unit`'s."""
         level = from_unit(picture.float())
-        rows, columns = level.shape[1:]
-        # The smallest quarter, whose largest it is: unlike quantiles this has a counterpart in ONNX.
-        steady = level.topk(max(1, columns // 4), dim=-1, largest=False).values[..., -1:]
+        rows = level.shape[1]
+        steady = _above_silence(level, 0.25)
         made = []
         for channel in self.channels:
             if channel == "level":
-                middle = steady.topk((rows + 1) // 2, dim=1, largest=False).values[:, -1:]
-                made.append((level - middle) / _SCALE_DB)
+                middle = _above_silence(steady.transpose(1, 2), 0.5)
+                made.append(((level - middle) / _SCALE_DB).clamp(min=_SILENT))
             elif channel == "excess":
-                made.append((level - steady) / _SCALE_DB)
+                made.append(((level - steady) / _SCALE_DB).clamp(min=_SILENT))
             elif channel == "pcen":
                 made.append(self._pcen(level, steady))
             else:
@@ -153,5 +171,18 @@ class LevelChannels(nn.Module):
 
     def _pcen(self, level: Tensor, steady: Tensor) -> Tensor:
         energy, background = (10 ** ((each - _PCEN_UNIT_DB) / 10) for each in (level, steady))
+        assert self.window_s is not None
         frames_per_s = round(level.shape[-1] / self.window_s)
         return pcen(energy, sample_rate=frames_per_s, hop=1, initial=background)
+
+
+def _above_silence(level: Tensor, share: float) -> Tensor:
+    """The level that a share of the cells along the last axis [..., n] don't exceed: [..., 1].
+
+    Cells of digital silence don't count, unless there is nothing else. Unlike quantiles, sorting has a
+    counterpart in ONNX.
+    """
+    ascending = level.sort(dim=-1).values
+    silent = (level <= _SILENCE_DB).sum(dim=-1, keepdim=True)
+    place = silent + ((level.shape[-1] - 1 - silent).clamp(min=0) * share).long()
+    return ascending.gather(-1, place.clamp(max=level.shape[-1] - 1))

@@ -145,7 +145,8 @@ def _key(source: Source, samples: Sequence[Sample]) -> str:
 
 def _foreign_code(source: Source) -> Iterator[str]:
     """The code of a data set that birdlab doesn't ship: it has no version, and is still being written."""
-    for kind in type(source).__mro__:
+    parts = getattr(source, "parts", {})
+    for kind in [kind for one in (source, *parts.values()) for kind in type(one).__mro__]:
         file = getattr(sys.modules.get(kind.__module__), "__file__", None)
         if file and kind.__module__.split(".")[0] not in {"birdlab", "abc"}:
             yield hashlib.sha256(Path(file).read_bytes()).hexdigest()

@@ -1,5 +1,6 @@
 """Folders of spectrogram images and hand-drawn masks, as BirdSoundsDenoising comes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,9 @@ SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
     "val": ("Valid", "Validation", "Val"),
     "test": ("Test", "Testing"),
 }
+
+_TOLERATED_S = 0.1
+"""Between the lengths of a recording and its picture: decoders of MP3 add up to 50 ms."""
 
 _OTHER_PICTURES = {".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
@@ -97,10 +101,20 @@ class ImageFolders(SegmentationSource):
         sample = _known(sample)
         image, mask = read_image(sample.image), self._class_indices(sample.mask, read_image(sample.mask))
         if self.sides == "one":
+            if self.picture == "level" and len(image) == self.spectrogram.n_fft:
+                raise BirdlabError(
+                    f"{sample.image}: {len(image)} rows are those of a picture of two sides. Set "
+                    "data.sides=two."
+                )
             image, mask = image[::-1], mask[::-1]
-        elif self.spectrogram.sides == "one":
-            half = self.spectrogram.rows
-            image, mask = image[-half:], mask[-half:]
+        elif self.picture == "level":
+            if len(image) % 2:
+                raise BirdlabError(
+                    f"{sample.image}: {len(image)} rows are no picture of two sides, from -fs/2 to fs/2. Set "
+                    "data.sides=one."
+                )
+            zero = len(image) // 2 - 1
+            image, mask = image[zero:], mask[zero:]
         return _cut(image, sample), _cut(mask, sample)
 
     def audio(self, sample: Sample) -> NDArray[np.float32]:
@@ -112,7 +126,8 @@ class ImageFolders(SegmentationSource):
         Raises:
             BirdlabError: if it isn't there or can't be read.
         """
-        return self._recording(_known(sample), "Raw_audios")
+        sample = _known(sample)
+        return self._aligned(sample) if self.picture == "level" else self._recording(sample, "Raw_audios")
 
     def clean(self, sample: Sample) -> NDArray[np.float32]:
         """The denoised recording, from ``Denoised_audios``: float32 [n] at ``sample_rate``.
@@ -145,13 +160,45 @@ class ImageFolders(SegmentationSource):
                 f"{folder}: image and mask differ in size (rows x columns): {listed(differing)}. "
                 "Export both from the same spectrogram."
             )
+        # What is seen of a picture of levels is the recording.
+        recordings = (
+            self._recordings(folder, [stem for stem, _, _ in pairs]) if self.picture == "level" else {}
+        )
         return [
             sample
             for stem, image, mask in pairs
-            for sample in self._windows(stem, (image, mask), sizes[stem][0][1])
+            for sample in self._windows(
+                stem, (image, mask, *([recordings[stem]] if recordings else [])), sizes[stem][0][1]
+            )
         ]
 
-    def _windows(self, stem: str, files: tuple[Path, Path], columns: int) -> list[ImageSample]:
+    def _recordings(self, folder: Path, stems: Sequence[str]) -> dict[str, Path]:
+        found = subfolder(folder, "Raw_audios")
+        recordings = by_stem(found.iterdir()) if found else {}
+        missing = [stem for stem in stems if stem not in recordings]
+        if missing:
+            raise BirdlabError(
+                f"{folder}: data.picture=level needs the recordings, and {len(missing)} are missing in "
+                f"Raw_audios: {listed(missing)}. Add them, or set data.picture=magnitude."
+            )
+        return recordings
+
+    def _aligned(self, sample: ImageSample) -> NDArray[np.float32]:
+        """The recording as the picture shows it: without what a decoder puts in front."""
+        recording = sample.files[2]
+        grid = self.spectrogram
+        shown_s = grid.samples(image_size(sample.image)[1]) / grid.sample_rate
+        delay_s = io.info(recording).duration_s - shown_s
+        if not -_TOLERATED_S <= delay_s <= _TOLERATED_S:
+            raise BirdlabError(
+                f"{recording}: lasts {delay_s + shown_s:.3f} s, and its picture shows {shown_s:.3f} s at "
+                f"data.sample_rate={self.sample_rate}. Set that to the rate the pictures were drawn at."
+            )
+        start_s = max(0.0, delay_s) + sample.start * grid.hop / grid.sample_rate
+        length_s = None if sample.columns is None else grid.samples(sample.columns) / grid.sample_rate
+        return io.read(recording, self.sample_rate, start_s=start_s, duration_s=length_s)
+
+    def _windows(self, stem: str, files: tuple[Path, ...], columns: int) -> list[ImageSample]:
         group = recording_id(stem)
         if self.window_s is None:
             return [ImageSample(id=stem, group=group, files=files)]

@@ -1,12 +1,13 @@
 """Several segmentation data sets as one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from birdlab.data.mixtures import MixtureSample, source_recording
 from birdlab.data.source import SPLITS, Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import finish
 from birdlab.errors import BirdlabError
@@ -33,8 +34,9 @@ class PartSample(Sample):
 class Joined(SegmentationSource):
     """Data sets that train one network, such as mixtures with exact masks and a few recordings with boxes.
 
-    Each keeps its own splits; one recording never stands on two sides, whichever parts hold it. What the
-    network sees (`image_size`, `picture`, `window_s` and so on) is the same for all, and said here.
+    Each keeps its own splits; one recording never stands on two sides, whichever parts hold it, be it as a
+    call in mixtures. What the network sees (`image_size`, `picture`, `window_s` and so on) is the same for
+    all, and said here.
 
     Attributes:
         parts: data sets by name.
@@ -57,7 +59,19 @@ class Joined(SegmentationSource):
                 raise BirdlabError(
                     f"data.{key} has {sorted(unknown)}, but the parts are {', '.join(self.parts)}."
                 )
+        for key in ("folds", "hop_s"):
+            if getattr(self, key) is not None:
+                raise BirdlabError(f"data.{key}: each part has its own. Set data.parts.NAME.{key}.")
         seen = {name: getattr(self, name) for name in _SEEN}
+        for name, part in self.parts.items():
+            default = {each.name: each.default for each in fields(part)}
+            for key, value in seen.items():
+                own = getattr(part, key)
+                if own != default[key] and own != value:
+                    raise BirdlabError(
+                        f"data.parts.{name}.{key}={own}: the network sees the same of all parts. Set "
+                        f"data.{key}."
+                    )
         parts = {name: replace(part, **seen) for name, part in self.parts.items()}
         object.__setattr__(self, "parts", parts)
 
@@ -81,7 +95,8 @@ class Joined(SegmentationSource):
                     )
                     for sample in samples
                 ]
-        return finish(splits, replace(self, folds=None))
+        _check_recordings(splits)
+        return finish(splits, self)
 
     def read(self, sample: Sample) -> tuple[Image, Mask]:
         """See `SegmentationSource.read`."""
@@ -93,7 +108,7 @@ class Joined(SegmentationSource):
         part, own = self._part(sample)
         return part.audio(own)
 
-    def callers(self, sample: Sample) -> frozenset[str]:
+    def callers(self, sample: Sample) -> frozenset[str] | None:
         """See `SegmentationSource.callers`."""
         part, own = self._part(sample)
         return part.callers(own)
@@ -115,3 +130,22 @@ class Joined(SegmentationSource):
 
 _SEEN = ("image_size", "picture", "window_length", "channels", "sides", "sample_rate", "window_s")
 """What the network sees, and so is the same for all parts."""
+
+
+def _check_recordings(splits: Mapping[Split, Sequence[Sample]]) -> None:
+    """No recording is a call of a mixture here and something else there."""
+    calls = {
+        source_recording(call.file): split
+        for split, samples in splits.items()
+        for sample in samples
+        if isinstance(sample, PartSample) and isinstance(sample.own, MixtureSample)
+        for call in sample.own.calls
+    }
+    for split, samples in splits.items():
+        for sample in samples:
+            other = calls.get(sample.group, split)
+            if other != split:
+                raise BirdlabError(
+                    f"recording {sample.group!r} is a call in mixtures of {other} and stands in {split}, too "
+                    f"(sample {sample.id!r}): scores would be too good. Take it out of one of the parts."
+                )

@@ -179,9 +179,9 @@ class SegmentationSource(Source):
             "data.picture=magnitude."
         )
 
-    def callers(self, sample: Sample) -> frozenset[str]:
-        """Who is heard in a sample, as far as its labels tell: names of species, or of kinds of calls."""
-        return frozenset()
+    def callers(self, sample: Sample) -> frozenset[str] | None:
+        """Who is heard in a sample: names of species, or of kinds of calls; None where no labels tell."""
+        return None
 
     def decode(self, sample: Sample) -> Decoded:
         """See `Source.decode`."""

@@ -80,7 +80,8 @@ class Synthetic(SegmentationSource):
         self._collection.ensure(scenes)
         splits: dict[Split, list[Sample]] = {split: [] for split in SPLITS}
         for scene in scenes:
-            files = self._collection.path("Images", scene), self._collection.path("Masks", scene)
+            kinds = ("Images", "Masks", *(["Raw_audios"] if self.picture == "level" else []))
+            files = tuple(self._collection.path(kind, scene) for kind in kinds)
             splits[scene.split].append(ImageSample(id=scene.name, group=scene.name, files=files))
         return finish(splits, self)
 
@@ -123,5 +124,4 @@ class Synthetic(SegmentationSource):
 
 
 def _labels(sample: Sample) -> Path:
-    image, _ = sample.files
-    return image.parents[1] / "Labels" / f"{sample.id}.txt"
+    return sample.files[0].parents[1] / "Labels" / f"{sample.id}.txt"

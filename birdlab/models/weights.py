@@ -65,7 +65,9 @@ def load_state(source: Path) -> dict[str, Tensor]:
     elif source.is_file():
         content = _safetensors(source) if source.suffix == ".safetensors" else _torch_file(source)
     else:
-        raise BirdlabError(f"{source}: there is no such file, nor a run directory; set model.weights.")
+        raise BirdlabError(
+            f"{source}: there is no such file, nor a run directory; set model.weights or start_from."
+        )
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise BirdlabError(f"{source} does not hold the weights of a network by name, or more than them.")
     of_network = {key.removeprefix("net."): value for key, value in content.items() if key.startswith("net.")}

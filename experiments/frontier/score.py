@@ -112,13 +112,12 @@ def painted(labels: list[Box], predictor: Predictor, columns: int) -> tuple[Cell
 def tested(run: Path, source: AnnotatedAudio) -> list[str]:
     """Names of the recordings that a run has not seen."""
     splits = json.loads((run / "splits.json").read_text())
-    names = {sample.group for sample in source.splits()["test"]}
+    names = {sample.id.split("@")[0] for sample in source.splits()["test"]}
     of = {
         split: {id.split("/")[-1].split("@")[0] for id in ids if id.split("/")[-1].split("@")[0] in names}
         for split, ids in splits.items()
     }
-    trained = of["train"] | of["val"]
-    return sorted(of["test"] or names - trained)
+    return sorted(of["test"] if any(of.values()) else names)
 
 
 def of_run(run: Path, source: AnnotatedAudio, official: Path | None) -> list[dict[str, object]]:
@@ -127,7 +126,7 @@ def of_run(run: Path, source: AnnotatedAudio, official: Path | None) -> list[dic
     predictor = Predictor(Energy()) if energy else birdlab.load(run)
     own = predictor.network.threshold
     rows: list[dict[str, object]] = []
-    files = {sample.group: sample.files for sample in source.splits()["test"]}
+    files = {sample.id.split("@")[0]: sample.files for sample in source.splits()["test"]}
     for name in sorted(files) if energy else tested(run, source):
         recording, labels = files[name]
         prediction = predictor.predict(io.read(recording), io.info(recording).sample_rate)

@@ -55,10 +55,13 @@ def test_columns_are_evenly_spread_over_the_audio() -> None:
         assert picture.levels(click).mean(dim=0).argmax() == column
 
 
-@pytest.mark.parametrize(("samples", "columns"), [(12_000, 24), (12_001, 24), (999, 3), (5000, 2), (1, 4)])
-def test_any_length_fills_the_picture(samples: int, columns: int) -> None:
-    picture = LevelPicture(rows=8, columns=columns, window_length=64)
-    assert picture.levels(torch.ones(2, samples)).shape == (2, 8, columns)
+@pytest.mark.parametrize(("columns", "nearest"), [(26, 25), (23, 24), (10, 12), (13_000, 12_000)])
+def test_columns_that_leave_gaps_or_do_not_divide_are_refused(columns: int, nearest: int) -> None:
+    picture = LevelPicture(rows=8, columns=columns, window_length=1024)
+    with pytest.raises(BirdlabError, match=rf"{columns} columns don't divide"):
+        picture.levels(torch.ones(12_000))
+    with pytest.raises(BirdlabError, match=rf"choose {nearest}\."):
+        picture.hop(12_000)
 
 
 def test_as_librosa_computes_it() -> None:
@@ -111,6 +114,26 @@ def test_gain_changes_nothing_but_pcen_a_little(levels: torch.Tensor, channel: s
     quiet, loud = front_end(to_unit(levels - 10)), front_end(to_unit(levels + 10))
     assert torch.allclose(quiet, loud, atol=0.5 if channel == "pcen" else 1e-4)
     assert quiet[0, 0, 1, 10] > quiet[0, 0, 1, 30] + 0.5
+
+
+def test_what_fills_up_a_short_recording_changes_nothing_of_it() -> None:
+    rng = np.random.default_rng(0)
+    audio = torch.from_numpy(rng.normal(0, 0.01, 96_000)).float()
+    audio[20_000:24_000] += 0.1 * torch.sin(torch.arange(4000) * 0.5)
+    picture, front_end = LevelPicture(128, 192), LevelChannels(["excess", "level"], window_s=3.0)
+    whole = front_end(to_unit(picture.levels(audio)[None]))
+    short = audio.clone()
+    short[32_000:] = 0
+    padded = front_end(to_unit(picture.levels(short)[None]))
+    assert (whole[..., :60] - padded[..., :60]).abs().mean() < 0.03
+    assert (padded[..., 70:] == -2).all()
+    silence = front_end(to_unit(torch.full((1, 8, 12), LOWEST_DB)))
+    assert silence.abs().max() == 0
+
+
+def test_pcen_needs_a_length() -> None:
+    with pytest.raises(BirdlabError, match=r"pcen needs data\.window_s"):
+        LevelChannels(["pcen"], window_s=None)
 
 
 def test_unknown_channels_are_refused() -> None:

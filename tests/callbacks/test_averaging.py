@@ -3,12 +3,16 @@
 import pytest
 import torch
 from lightning import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader
 
+from birdlab import config
 from birdlab.callbacks.averaging import AveragedWeights
 from birdlab.errors import BirdlabError
 from birdlab.tasks.base import Task
+
+STUDIES = config.CONF / "experiment"
 
 
 class Toy(Task):
@@ -66,8 +70,6 @@ def test_the_average_is_validated_and_kept(tmp_path, decay: float) -> None:  # t
 
 
 def test_the_threshold_in_a_checkpoint_is_the_one_chosen_last(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    from lightning.pytorch.callbacks import ModelCheckpoint
-
     task = Toy()
     keep = ModelCheckpoint(dirpath=tmp_path, filename="best", enable_version_counter=False)
     trainer = Trainer(
@@ -83,6 +85,24 @@ def test_the_threshold_in_a_checkpoint_is_the_one_chosen_last(tmp_path) -> None:
     state = torch.load(tmp_path / "best.ckpt", weights_only=True)["state_dict"]
     assert float(state["threshold"]) == pytest.approx(0.7)
     assert float(state["net.weight"]) == pytest.approx(by_hand(4, 0.5))
+
+
+def test_checkpoints_that_would_not_hold_the_average_are_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    keep = ModelCheckpoint(dirpath=tmp_path, save_weights_only=True)
+    trainer = Trainer(max_epochs=1, accelerator="cpu", logger=False, callbacks=[AveragedWeights(0.5), keep])
+    with pytest.raises(BirdlabError, match=r"callbacks\.best\.save_weights_only=false"):
+        trainer.fit(Toy(), DataLoader(torch.zeros(4, 1)))
+
+
+def test_shipped_configs_keep_the_average() -> None:
+    averaged = [
+        callbacks
+        for study in STUDIES.glob("[!_]*.yaml")
+        for callbacks in [config.compose([f"+experiment={study.stem}"]).callbacks]
+        if "average" in callbacks
+    ]
+    assert len(averaged) >= 4
+    assert not any(callbacks.best.save_weights_only for callbacks in averaged)
 
 
 def test_a_decay_that_cannot_be() -> None:

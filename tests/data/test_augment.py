@@ -29,7 +29,7 @@ RANDOM = ["paper001", "paper003", "physical"]
 
 
 def test_every_config_is_tested() -> None:
-    assert {path.stem for path in CONF.glob("*.yaml")} == {"none", "species", *RANDOM}
+    assert {path.stem for path in CONF.glob("*.yaml")} == {"none", "species", "levels", *RANDOM}
 
 
 def test_none_is_null() -> None:

@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.folders import ImageFolders
 from birdlab.data.png import write_image
 from birdlab.errors import BirdlabError
@@ -228,3 +230,68 @@ def test_the_published_example(real_data: Path) -> None:
     assert mask.mean() == pytest.approx(0.105, abs=5e-4)
     assert len(source.clean(sample)) == source.spectrogram.samples(3032)
     assert len(source.audio(sample)) == 195_840
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Callable[..., Path]:
+    """Half a second with a tone at 5 kHz from .2 to .3 s, its picture and mask, and what a decoder adds."""
+
+    def draw(sides: str, delay: int = 0, rate: int = 32_000) -> Path:
+        time = np.arange(16_000) / 32_000
+        tone = 0.025 * np.sin(2 * np.pi * 5000 * time) * ((time >= 0.2) & (time < 0.3))
+        spectrogram = Spectrogram(sides=sides)  # type: ignore[arg-type]
+        image = spectrogram.image(torch.from_numpy(tone)).numpy()
+        mask = np.where(image > 60, 255, 0).astype(np.uint8)
+        turned = slice(None) if sides == "two" else slice(None, None, -1)
+        for kind, picture in (("Images", image), ("Masks", mask)):
+            write_image(tmp_path / kind / "a.png", picture[turned])
+        (tmp_path / "Raw_audios").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / "Raw_audios/a.wav", np.concatenate([np.zeros(delay), tone]), rate)
+        return tmp_path
+
+    return draw
+
+
+def levels_of(root: Path, **settings: object) -> ImageFolders:
+    return ImageFolders(
+        root=root, picture="level", image_size=(64, 20), fractions=(1.0, 0.0, 0.0), **settings
+    )  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sides", ["two", "one"])
+@pytest.mark.parametrize("delay", [0, 528])
+def test_levels_of_a_recording_lie_under_its_mask(drawn: Callable[..., Path], sides: str, delay: int) -> None:
+    source = levels_of(drawn(sides, delay), sides=sides, window_s=0.5)
+    (sample,) = source.splits()["train"]
+    assert [file.parent.name for file in sample.files] == ["Images", "Masks", "Raw_audios"]
+    assert source.read(sample)[1].shape[0] == 513
+    decoded = source.decode(sample)
+    rows, columns = np.nonzero(decoded["masks"])
+    # Rows of 250 Hz, columns of 25 ms.
+    assert rows.mean() == pytest.approx(20, abs=0.6)
+    assert columns.mean() == pytest.approx(9.5, abs=0.6)
+    loud = np.argwhere(decoded["images"] == decoded["images"].max())
+    assert abs(loud[0, 0] - 20) <= 1
+    assert 8 <= loud[0, 1] < 12
+    quiet = decoded["images"][20, [6, 13]]
+    assert (quiet < decoded["images"][20, [8, 11]]).all()
+
+
+def test_recordings_that_are_not_their_pictures_are_refused(drawn: Callable[..., Path]) -> None:
+    source = levels_of(drawn("two", rate=48_000), window_s=0.4)
+    with pytest.raises(
+        BirdlabError, match=r"lasts 0\.333 s, and its picture shows 0\.500 s at data\.sample_rate"
+    ):
+        source.decode(source.splits()["train"][0])
+    (source.root / "Raw_audios/a.wav").unlink()
+    with pytest.raises(BirdlabError, match="1 are missing in Raw_audios: a"):
+        source.splits()
+
+
+def test_pictures_of_the_other_kind_are_refused(drawn: Callable[..., Path]) -> None:
+    two = levels_of(drawn("two"), sides="one", window_s=0.5)
+    with pytest.raises(BirdlabError, match=r"Set data\.sides=two"):
+        two.read(two.splits()["train"][0])
+    one = levels_of(drawn("one"), sides="two", window_s=0.5)
+    with pytest.raises(BirdlabError, match=r"Set data\.sides=one"):
+        one.read(one.splits()["train"][0])

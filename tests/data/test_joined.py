@@ -9,6 +9,7 @@ import soundfile
 
 from birdlab.data.annotated_audio import AnnotatedAudio
 from birdlab.data.joined import Joined
+from birdlab.data.mixtures import Mixtures
 from birdlab.errors import BirdlabError
 
 RATE = 32_000
@@ -30,7 +31,7 @@ def recordings(folder: Path, names: list[str], hertz: float) -> AnnotatedAudio:
 def joined(tmp_path: Path) -> Joined:
     low = recordings(tmp_path / "low", [f"XC{n}" for n in range(4)], 2000)
     high = recordings(tmp_path / "high", [f"XC{n}" for n in range(10, 14)], 6000)
-    return Joined(parts={"low": low, "high": high}, window_s=0.5, image_size=(32, 24), sides="one")
+    return Joined(parts={"low": low, "high": high}, window_s=0.5, image_size=(32, 20), sides="one")
 
 
 def by_part(joined: Joined) -> dict[str, list[str]]:
@@ -62,14 +63,14 @@ def test_samples_are_read_as_their_own(joined: Joined, picture: str) -> None:
         rows = np.flatnonzero(decoded["masks"].any(axis=1))
         # Rows of 500 Hz.
         assert abs(rows.mean() * 500 + 250 - (2000 if sample.id.startswith("low") else 6000)) < 500
-        assert decoded["images"].shape == decoded["masks"].shape == (32, 24)
-        loudest = decoded["images"][:, 12].argmax()
+        assert decoded["images"].shape == decoded["masks"].shape == (32, 20)
+        loudest = decoded["images"][:, 10].argmax()
         assert loudest in range(rows.min() - 1, rows.max() + 2)
 
 
 def test_what_the_network_sees_is_said_once(joined: Joined) -> None:
     assert {part.window_s for part in joined.parts.values()} == {0.5}
-    assert {part.image_size for part in joined.parts.values()} == {(32, 24)}
+    assert {part.image_size for part in joined.parts.values()} == {(32, 20)}
     assert joined.settings() != replace(joined, picture="level").settings()
     assert joined.facts(joined.splits()["train"][0]) == {"duration_s": 0.5}
 
@@ -85,3 +86,30 @@ def test_parts_that_are_not_there(joined: Joined) -> None:
         replace(joined, validating=["middle"])
     with pytest.raises(BirdlabError, match=r"data\.parts is empty"):
         Joined(parts={})
+
+
+def test_settings_of_parts_are_said_where_they_count(joined: Joined) -> None:
+    with pytest.raises(BirdlabError, match=r"data\.folds: each part has its own\. Set data\.parts\.NAME"):
+        replace(joined, folds=5)
+    odd = replace(joined.parts["low"], window_s=1.0)
+    with pytest.raises(BirdlabError, match=r"data\.parts\.low\.window_s=1\.0: .* Set data\.window_s"):
+        replace(joined, parts={"low": odd})
+
+
+def test_a_call_of_mixtures_that_is_tested_elsewhere_is_refused(joined: Joined, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for folder in ("calls", "noise"):
+        (tmp_path / folder).mkdir()
+    for number in range(10):
+        time = np.arange(RATE // 5) / RATE
+        soundfile.write(tmp_path / f"calls/XC{number}_a.wav", 0.1 * np.sin(2 * np.pi * 3000 * time), RATE)
+        soundfile.write(tmp_path / f"noise/2023010{number}_120000.wav", rng.normal(0, 0.02, RATE), RATE)
+    mixtures = Mixtures(
+        calls=tmp_path / "calls",
+        noise=tmp_path / "noise",
+        size={"train": 40, "val": 0, "test": 0},
+        window_s=0.5,
+        fractions=(1.0, 0.0, 0.0),
+    )
+    with pytest.raises(BirdlabError, match=r"recording 'XC\d' is a call in mixtures of train and stands in"):
+        replace(joined, parts={**joined.parts, "mixtures": mixtures}).splits()

@@ -13,6 +13,7 @@ import birdlab
 from birdlab import config
 from birdlab.build import build_data, build_task
 from birdlab.data.annotated_audio import AnnotatedAudio
+from birdlab.data.folders import ImageFolders
 from birdlab.data.multitask import MultitaskData
 from birdlab.data.synthetic import Synthetic
 from birdlab.errors import BirdlabError
@@ -71,6 +72,12 @@ def test_labels_travel_with_their_samples(folder: Path) -> None:
             assert label.tolist() == [float(number in (2, 3)), float(number in (1, 3))]
 
 
+def test_sources_whose_labels_do_not_tell_are_refused(tiny_pairs: Path) -> None:
+    data = MultitaskData(ImageFolders(root=tiny_pairs))
+    with pytest.raises(BirdlabError, match="nothing says who is heard in"):
+        data.settled()
+
+
 def test_labels_that_name_nobody_are_refused(folder: Path) -> None:
     for file in (folder / "labels").iterdir():
         file.write_text("")
@@ -94,7 +101,7 @@ def test_the_mask_is_that_of_the_network_without_the_other_head() -> None:
 def words(folder: Path, run: Path) -> list[str]:
     return [
         *("+experiment=multitask", "data=annotated_audio", f"data.root={folder}", "logger=csv"),
-        *("data.fractions=[0.5,0.25,0.25]", "data.window_s=1.0", "data.image_size=[32,48]"),
+        *("data.fractions=[0.5,0.25,0.25]", "data.window_s=1.0", "data.image_size=[32,40]"),
         *("model.widths=[8,16]", "trainer=cpu", "trainer.precision=32-true", "loader.batch_size=3"),
         *("memory_format=contiguous", f"loader.cache_dir={folder.parent / 'cache'}", f"hydra.run.dir={run}"),
     ]
@@ -126,6 +133,12 @@ def test_it_learns_both_and_predicts_like_any_other(folder: Path, tmp_path: Path
     assert {2, 7} <= middles
 
 
+def test_a_run_knows_its_names_whatever_it_is_scored_on(folder: Path) -> None:
+    data = MultitaskData(AnnotatedAudio(root=folder), names=["high", "wren"])
+    assert data.names == ("high", "wren")
+    assert data.settled()["task.names"] == ["high", "wren"]
+
+
 class Killed(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.current_epoch == 2:
@@ -144,4 +157,7 @@ def test_a_killed_run_goes_on_to_the_same_average(folder: Path, tmp_path: Path) 
                 train(cfg, run, [Killed()])
         train(run.config(trust=True) if name == "killed" else cfg, run)
         states[name] = torch.load(run.last, weights_only=True)["state_dict"]
+        best = torch.load(run.best, weights_only=True)
+        head = "net.head.weight"
+        assert not torch.equal(best["state_dict"][head], best["current_model_state"][head])
     assert all(torch.equal(states["whole"][key], states["killed"][key]) for key in states["whole"])

@@ -1,0 +1,69 @@
+"""What is settled before the first step."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import soundfile
+import torch
+from omegaconf import OmegaConf
+
+from birdlab import config
+from birdlab.build import build_task
+from birdlab.data.annotated_audio import AnnotatedAudio
+from birdlab.data.joined import Joined
+from birdlab.data.source import Sample
+from birdlab.errors import BirdlabError
+from birdlab.prepare import check_start, settle_paths
+from birdlab.run import Run
+
+
+def tested(*ids: str) -> SimpleNamespace:
+    """A data set that tests these."""
+    return SimpleNamespace(splits={"test": [Sample(id=id, group=id) for id in ids]})
+
+
+def test_recordings_that_the_weights_have_seen_are_not_tested(tmp_path: Path) -> None:
+    splits = {
+        "train": ["boxes/XC1@0.000s", "mixtures/train_00001"],
+        "val": ["boxes/XC2@0.000s"],
+        "test": ["XC3"],
+    }
+    (tmp_path / "splits.json").write_text(json.dumps(splits))
+    cfg = OmegaConf.create({"start_from": str(tmp_path)})
+    check_start(cfg, tested("XC3@1.000s", "boxes/XC4@0.000s"))  # type: ignore[arg-type]
+    for seen in ("XC1@2.000s", "boxes/XC2"):
+        with pytest.raises(
+            BirdlabError, match=r"trained on 1 recordings that are to be tested now, e\.g\. XC\d"
+        ):
+            check_start(cfg, tested("XC3", seen))  # type: ignore[arg-type]
+    check_start(OmegaConf.create({"start_from": None}), tested("XC1"))  # type: ignore[arg-type]
+
+
+def test_training_starts_from_another_run(tmp_path: Path) -> None:
+    words = ["+experiment=focal_tversky", "model.widths=[4,8]", "data.image_size=[16,16]"]
+    first = build_task(config.compose(words))
+    run = Run.new(tmp_path / "run")
+    run.write_config(config.compose(words))
+    run.checkpoints.mkdir()
+    torch.save({"epoch": 0, "state_dict": first.state_dict()}, run.best)
+    second = build_task(config.compose([*words, "seed=1", f"start_from={run.directory}"]))
+    assert all(
+        torch.equal(one, other) for one, other in zip(first.parameters(), second.parameters(), strict=True)
+    )
+    with pytest.raises(BirdlabError, match="weights of another network"):
+        build_task(config.compose([*words, "model.skips=false", f"start_from={run.directory}"]))
+    with pytest.raises(BirdlabError, match="start_from"):
+        build_task(config.compose([*words, f"start_from={tmp_path / 'nowhere'}"]))
+
+
+def test_paths_of_parts_are_said_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("audio", "labels"):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+    soundfile.write(tmp_path / "mine/audio/a.wav", torch.zeros(32_000).numpy(), 32_000)
+    cfg = OmegaConf.create({"data": {"parts": {"boxes": {"root": "mine"}}}})
+    source = Joined(parts={"boxes": AnnotatedAudio(root=Path("mine"))})
+    settle_paths(cfg, SimpleNamespace(source=source))  # type: ignore[arg-type]
+    assert cfg.data.parts.boxes.root == str(tmp_path / "mine")
