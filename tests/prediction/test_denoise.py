@@ -59,6 +59,14 @@ def test_the_threshold_is_half_way_down() -> None:
     np.testing.assert_allclose(out, 0.55 * audio, atol=1e-6)
 
 
+def test_the_gain_of_a_probability_by_hand() -> None:
+    """p = .6 at t = .5: b = .3 and n = .2, so q = .09 / .13."""
+    audio = np.random.default_rng(0).normal(0, 0.1, (20_000, 1)).astype(np.float32)
+    everywhere = np.full((513, columns(20_000, 32_000)), 0.6, np.float32)
+    out = denoised(audio, 32_000, everywhere, [], threshold=0.5, floor_db=-20)
+    assert out.std() / audio.std() == pytest.approx(0.1 + 0.9 * 9 / 13, rel=0.01)
+
+
 def test_what_the_network_cannot_see_is_at_the_floor() -> None:
     time = np.arange(48_000) / 48_000
     ones = np.ones((513, columns(48_000, 48_000)), np.float32)
