@@ -63,7 +63,7 @@ def main(
     page: Annotated[bool, typer.Option(help="An HTML page to see and hear what was found.")] = True,
     page_events: Annotated[
         int, typer.Option(min=1, help="Events on that page, the surest of every file.")
-    ] = 240,
+    ] = summaries.MOST_EVENTS,
     boxes: Annotated[
         bool, typer.Option("--boxes", help="Boxes as people draw them, pauses included, not single sounds.")
     ] = False,

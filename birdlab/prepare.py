@@ -10,7 +10,7 @@ from rich.console import Console
 from birdlab import config, precision
 from birdlab.build import build_data, build_task
 from birdlab.data.module import SourceData
-from birdlab.data.source import Source
+from birdlab.data.source import Source, recording_of
 from birdlab.devices import Devices
 from birdlab.errors import BirdlabError
 from birdlab.run import Run
@@ -57,18 +57,13 @@ def check_start(cfg: DictConfig, data: SourceData) -> None:
     if start is None or not start.is_file():
         return
     before = json.loads(start.read_text(encoding="utf-8"))
-    trained = {_recording(id) for split in ("train", "val") for id in before.get(split, [])}
-    both = sorted({_recording(sample.id) for sample in data.splits["test"]} & trained)
+    trained = {recording_of(id) for split in ("train", "val") for id in before.get(split, [])}
+    both = sorted({recording_of(sample.id) for sample in data.splits["test"]} & trained)
     if both:
         raise BirdlabError(
             f"start_from={cfg.start_from} was trained on {len(both)} recordings that are to be tested now, "
             f"e.g. {both[0]}: scores would be too good. Start from a run that has the same test split."
         )
-
-
-def _recording(id: str) -> str:
-    """Of a sample: without its window and the part of joined data sets that it is in."""
-    return id.split("/")[-1].split("@")[0]
 
 
 def settle_speed(cfg: DictConfig, task: Task, data: SourceData, device: torch.device) -> None:

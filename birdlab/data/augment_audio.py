@@ -1,6 +1,6 @@
 """Augmentation of stacks of mel levels: on the device, a batch at a time, in power."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,19 +64,8 @@ class SpeciesAugmentation(nn.Module):
             "mask_time": mask_time,
             "mask_frequency": mask_frequency,
         }
-        for name, share in shares.items():
-            if not 0 <= share <= 1:
-                raise BirdlabError(f"augment.{name}={share}: give a share from 0 to 1.")
-        for name, number in {
-            "mixup": mixup,
-            "time_masks": time_masks,
-            "frequency_masks": frequency_masks,
-        }.items():
-            if number < 0:
-                raise BirdlabError(f"augment.{name}={number}: give 0 for none, or more.")
-        for name, limits in {"snr_db": snr_db, "gain_db": gain_db}.items():
-            if limits is not None and not (len(limits) == 2 and limits[0] <= limits[1]):
-                raise BirdlabError(f"augment.{name}={list(limits)}: give the lowest and the highest, in dB.")
+        numbers = {"mixup": mixup, "time_masks": time_masks, "frequency_masks": frequency_masks}
+        check_settings(shares, numbers, {"snr_db": snr_db, "gain_db": gain_db})
         self.shift, self.noise_p, self.snr_db = shift, noise_p, snr_db
         self.noise = Path(noise).expanduser() if noise is not None else None
         self.mixup, self.gain_db = mixup, gain_db
@@ -122,18 +111,15 @@ class SpeciesAugmentation(nn.Module):
         rng = np.random.default_rng((self.seed, *step))
         batch, segments, mels, frames = stack.shape
         power = power_of(_joined(stack.float()))
-        power = self._shifted(power, rng)
+        power = rolled(power, shifts(power, self.shift, rng))
         power = self._noisy(power, rng)
         if self.mixup > 0:
             power, label = self._mixed(power, label, classes, rng)
         if self.gain_db is not None:
             power = power * column(10 ** (rng.uniform(*self.gain_db, batch) / 10), power)
-        level = self._masked(decibels(power), rng)
+        stretches = ((self.frequency_masks, self.mask_frequency, 1), (self.time_masks, self.mask_time, 2))
+        level = masked(decibels(power), stretches, rng)
         return level.reshape(batch, mels, segments, frames).transpose(1, 2).to(stack.dtype), label
-
-    def _shifted(self, power: Tensor, rng: np.random.Generator) -> Tensor:
-        steps = rng.integers(0, power.shape[-1], len(power)) * (rng.random(len(power)) < self.shift)
-        return rolled(power, steps)
 
     def _noisy(self, power: Tensor, rng: np.random.Generator) -> Tensor:
         if not len(self.clips):
@@ -156,16 +142,6 @@ class SpeciesAugmentation(nn.Module):
         mixed = share[:, 0] * targets + (1 - share[:, 0]) * targets[other]
         return level * (share * even + (1 - share) * even[other]), mixed
 
-    def _masked(self, level: Tensor, rng: np.random.Generator) -> Tensor:
-        mean = level.mean(dim=-1, keepdim=True)
-        for count, share, axis in (
-            (self.frequency_masks, self.mask_frequency, 1),
-            (self.time_masks, self.mask_time, 2),
-        ):
-            for _ in range(count):
-                level = torch.where(hidden(level, share, axis, rng), mean, level)
-        return level
-
 
 def _joined(stack: Tensor) -> Tensor:
     """Segments in one piece: [B, S, M, T] to [B, M, S T]."""
@@ -175,6 +151,50 @@ def _joined(stack: Tensor) -> Tensor:
 def _mean(power: Tensor) -> Tensor:
     """Of each recording [B, 1, 1]; never 0, since levels have a floor."""
     return power.mean(dim=(1, 2), keepdim=True)
+
+
+def check_settings(
+    shares: Mapping[str, float], numbers: Mapping[str, float], ranges: Mapping[str, Range | None]
+) -> None:
+    """Refuse settings of ``augment`` that can't be.
+
+    Args:
+        shares: by key; from 0 to 1.
+        numbers: 0 and more.
+        ranges: lowest and highest in dB, or None.
+
+    Raises:
+        BirdlabError: names the key.
+    """
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise BirdlabError(f"augment.{name}={share}: give a share from 0 to 1.")
+    for name, number in numbers.items():
+        if number < 0:
+            raise BirdlabError(f"augment.{name}={number}: give 0 for none, or more.")
+    for name, limits in ranges.items():
+        if limits is not None and not (len(limits) == 2 and limits[0] <= limits[1]):
+            raise BirdlabError(f"augment.{name}={list(limits)}: give the lowest and the highest, in dB.")
+
+
+def shifts(each: Tensor, probability: float, rng: np.random.Generator) -> np.ndarray:
+    """By how many frames each recording [B, F, T] is rolled: any number with a probability, or none."""
+    return rng.integers(0, each.shape[-1], len(each)) * (rng.random(len(each)) < probability)
+
+
+def masked(level: Tensor, stretches: Sequence[tuple[int, float, int]], rng: np.random.Generator) -> Tensor:
+    """Levels [B, F, T] with stretches set to the row's mean (SpecAugment, Park et al. 2019).
+
+    Args:
+        level: dB.
+        stretches: how many, the longest as a share of its axis, and that axis, 1 or 2.
+        rng: of the draws.
+    """
+    mean = level.mean(dim=-1, keepdim=True)
+    for count, share, axis in stretches:
+        for _ in range(count):
+            level = torch.where(_hidden(level, share, axis, rng), mean, level)
+    return level
 
 
 def rolled(each: Tensor, steps: np.ndarray) -> Tensor:
@@ -188,7 +208,7 @@ def column(values: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(values).to(like.device, like.dtype)[:, None, None]
 
 
-def hidden(level: Tensor, share: float, axis: int, rng: np.random.Generator) -> Tensor:
+def _hidden(level: Tensor, share: float, axis: int, rng: np.random.Generator) -> Tensor:
     """A stretch of each recording [B, F, T], at most ``share`` of an axis: bool [B, F, 1] or [B, 1, T]."""
     size = level.shape[axis]
     place = torch.arange(size, device=level.device)

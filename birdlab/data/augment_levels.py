@@ -9,8 +9,7 @@ from torch.nn import functional as F
 
 from birdlab.audio.levels import from_unit, of_power, to_bytes
 from birdlab.audio.mel import power_of
-from birdlab.data.augment_audio import Range, column, hidden, rolled
-from birdlab.errors import BirdlabError
+from birdlab.data.augment_audio import Range, check_settings, column, masked, rolled, shifts
 
 _CURVE_POINTS = 6
 
@@ -52,16 +51,8 @@ class LevelAugmentation(nn.Module):
     ) -> None:
         super().__init__()
         shares = {"shift": shift, "mix": mix, "mask_time": mask_time, "mask_frequency": mask_frequency}
-        for name, share in shares.items():
-            if not 0 <= share <= 1:
-                raise BirdlabError(f"augment.{name}={share}: give a share from 0 to 1.")
         numbers = {"curve_db": curve_db, "time_masks": time_masks, "frequency_masks": frequency_masks}
-        for name, number in numbers.items():
-            if number < 0:
-                raise BirdlabError(f"augment.{name}={number}: give 0 for none, or more.")
-        for name, limits in {"noise_db": noise_db, "gain_db": gain_db}.items():
-            if limits is not None and not (len(limits) == 2 and limits[0] <= limits[1]):
-                raise BirdlabError(f"augment.{name}={list(limits)}: give the lowest and the highest, in dB.")
+        check_settings(shares, numbers, {"noise_db": noise_db, "gain_db": gain_db})
         self.shift, self.mix, self.curve_db = shift, mix, curve_db
         self.noise_db, self.gain_db = noise_db, gain_db
         self.time_masks, self.frequency_masks = time_masks, frequency_masks
@@ -81,7 +72,8 @@ class LevelAugmentation(nn.Module):
         """
         rng = np.random.default_rng((self.seed, *step))
         power = power_of(from_unit(image.float() / 255))
-        power, mask = self._shifted(power, mask, rng)
+        steps = shifts(power, self.shift, rng)
+        power, mask = rolled(power, steps), rolled(mask, steps)
         power, mask = self._mixed(power, mask, rng)
         power = power * self._response(power, rng)
         if self.noise_db is not None:
@@ -91,19 +83,8 @@ class LevelAugmentation(nn.Module):
             power = power + power.mean(dim=-1, keepdim=True) * column(share, power) * draws
         if self.gain_db is not None:
             power = power * column(10 ** (rng.uniform(*self.gain_db, len(power)) / 10), power)
-        level = of_power(power)
-        mean = level.mean(dim=-1, keepdim=True)
-        for count, share_hidden, axis in (
-            (self.frequency_masks, self.mask_frequency, 1),
-            (self.time_masks, self.mask_time, 2),
-        ):
-            for _ in range(count):
-                level = torch.where(hidden(level, share_hidden, axis, rng), mean, level)
-        return to_bytes(level), mask
-
-    def _shifted(self, power: Tensor, mask: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        steps = rng.integers(0, power.shape[-1], len(power)) * (rng.random(len(power)) < self.shift)
-        return rolled(power, steps), rolled(mask, steps)
+        stretches = ((self.frequency_masks, self.mask_frequency, 1), (self.time_masks, self.mask_time, 2))
+        return to_bytes(masked(of_power(power), stretches, rng)), mask
 
     def _mixed(self, power: Tensor, mask: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         if self.mix == 0:

@@ -27,6 +27,16 @@ Decoded = Mapping[str, NDArray[Any]]
 """What the cache keeps of one sample, by name."""
 
 
+def recording_of(id: str) -> str:
+    """What a sample's id names: without its window, and the part of joined data sets that it is in.
+
+    Examples:
+        >>> recording_of("boxes/XC41136@3.000s"), recording_of("XC41136")
+        ('XC41136', 'XC41136')
+    """
+    return id.split("/")[-1].split("@")[0]
+
+
 @dataclass(frozen=True)
 class Field:
     """An array that the cache keeps of every sample.

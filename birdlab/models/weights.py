@@ -1,5 +1,6 @@
 """Weights to start from: files, other runs, ImageNet, and a first convolution for other channels."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -115,6 +116,14 @@ def missing_encoder(name: str, weights: str) -> str:
         f"https://huggingface.co/{repository}/tree/{revision} into {folder}, or start from random weights "
         "with model.encoder_weights=null."
     )
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Tells one set of weights from another."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:

@@ -19,9 +19,7 @@ from birdlab.prediction.events import Event, paint
 from birdlab.prediction.pictures import brightness, framed, marked, png, power
 from birdlab.prediction.records import Record
 from birdlab.prediction.stream import Audio
-
-MOST_EVENTS = 240
-"""Shown unless more are asked for: a page with thousands takes long to open."""
+from birdlab.prediction.summaries import MOST_EVENTS
 
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _MARGIN_S = 0.3
@@ -109,9 +107,9 @@ def _surest(records: Sequence[Record], count: int) -> dict[int, list[Event]]:
     chosen: dict[int, list[Event]] = defaultdict(list)
     for _, _, number, event in sorted(ranked, key=lambda each: each[:3])[:count]:
         chosen[number].append(event)
-    return defaultdict(
-        list, {number: sorted(events, key=lambda each: each.begin_s) for number, events in chosen.items()}
-    )
+    for events in chosen.values():
+        events.sort(key=lambda each: each.begin_s)
+    return chosen
 
 
 def _shown(record: Record, events: Sequence[Event], output: Path, grid: Grid) -> Iterator[Shown]:

@@ -1,6 +1,5 @@
 """The task of a run directory at its best epoch, ready to predict."""
 
-import hashlib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,11 +43,3 @@ def restored(directory: Path, kind: type[T], *, trust: bool = False) -> tuple[T,
     assert isinstance(task, kind)
     task.load_weights(content["state_dict"], str(run.best))
     return task.eval().to("cuda" if torch.cuda.is_available() else "cpu"), cfg, content
-
-
-def fingerprint(task: Task) -> str:
-    """Tells one set of weights from another."""
-    digest = hashlib.sha256()
-    for name, tensor in task.state_dict().items():
-        digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -17,7 +17,8 @@ from birdlab.audio.levels import LevelPicture
 from birdlab.audio.spectrogram import Spectrogram
 from birdlab.errors import BirdlabError
 from birdlab.metrics import THRESHOLDS
-from birdlab.prediction.restoring import fingerprint, restored
+from birdlab.models.weights import fingerprint
+from birdlab.prediction.restoring import restored
 from birdlab.prediction.waveform import LevelsSeen, MaskOfWindows, SpectrogramSeen
 from birdlab.tasks import SegmentationTask
 

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from birdlab.audio.mel import MelSpectrogram, whole_frames
-from birdlab.prediction.restoring import fingerprint, restored
+from birdlab.models.weights import fingerprint
+from birdlab.prediction.restoring import restored
 from birdlab.prediction.waveform import SpeciesOfAudio
 from birdlab.tasks import ClassificationTask
 

@@ -19,6 +19,9 @@ from birdlab.prediction.tables import Detections, raven
 SUMMARY, ALL_EVENTS, PAGE = NAMES = ("_summary.csv", "_summary.selections.txt", "_summary.html")
 """The underscore keeps them first, and apart from a recording called summary."""
 
+MOST_EVENTS = 240
+"""On the page, unless more are asked for: one with thousands takes long to open."""
+
 _DIGESTS = "_summary.digests"
 """Below the folder of records, whose own names end in .json."""
 

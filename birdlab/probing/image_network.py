@@ -1,6 +1,5 @@
 """Any network of timm as a backbone: windows of sound become images of mel levels."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from birdlab.audio.frontend import FrontEnd
 from birdlab.audio.mel import MelSpectrogram, decibels
 from birdlab.errors import BirdlabError
 from birdlab.models.classifier import first_conv_of
-from birdlab.models.weights import adapt_first_conv, load_state, load_strictly
+from birdlab.models.weights import adapt_first_conv, fingerprint, load_state, load_strictly
 from birdlab.probing.backbone import Audio, Embeddings
 
 
@@ -73,7 +72,7 @@ class ImageNetwork:
         self._net = _OfWindows(mel, FrontEnd(sample_rate=sample_rate, hop=hop), net, size).eval()
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         settings = (model, sample_rate, seconds, n_fft, hop, n_mels, fmin, fmax)
-        self.name = f"{settings} {_digest(self._net)}"
+        self.name = f"{settings} {fingerprint(self._net)}"
         self._net.to(self._device)
 
     @torch.inference_mode()
@@ -139,10 +138,3 @@ def _not_downloaded(model: str) -> BirdlabError:
         f"https://huggingface.co/{cfg.hf_hub_id}/resolve/main/model.safetensors on another machine and set "
         "backbone.weights=FILE (or backbone.weights=null for random ones)."
     )
-
-
-def _digest(module: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for key, value in module.state_dict().items():
-        digest.update(key.encode() + value.float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -50,18 +50,23 @@ class MultitaskTask(SegmentationTask):
         self.val_callers = SpeciesScores(len(names), multilabel=True)
         self.test_callers = SpeciesScores(len(names), multilabel=True)
 
+    def both(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits of bird [B, F, T] and of who is heard [B, K], from one pass."""
+        mask, callers = self.net.both(self.inputs(batch).contiguous(memory_format=self.torch_memory_format))
+        return foreground_logits(mask), callers
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        image = self.inputs(batch).contiguous(memory_format=self.torch_memory_format)
-        mask, callers = self.net.both(image)
-        loss: Tensor = self.loss(foreground_logits(mask), truth(batch))
+        mask, callers = self.both(batch)
+        loss: Tensor = self.loss(mask, truth(batch))
         loss = loss + self.callers_weight * F.binary_cross_entropy_with_logits(callers, batch["label"])
         self.train_loss.update(loss.detach())
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """See `SegmentationTask.validation_step`; the loss is the mask's."""
-        self.val_callers.update(self._callers(batch), batch["label"])
-        return super().validation_step(batch, batch_idx)
+        mask, callers = self.both(batch)
+        self.val_callers.update(callers, batch["label"])
+        return self.count_validation(mask, batch)
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
@@ -70,8 +75,9 @@ class MultitaskTask(SegmentationTask):
         self.val_callers.reset()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.test_callers.update(self._callers(batch), batch["label"])
-        super().test_step(batch, batch_idx)
+        mask, callers = self.both(batch)
+        self.test_callers.update(callers, batch["label"])
+        self.count_test(mask, batch)
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
@@ -80,6 +86,3 @@ class MultitaskTask(SegmentationTask):
         self.tested = replace(self.tested, scores=self.tested.scores | named)
         self.log_dict({f"test/{name}": value for name, value in named.items()})
         self.test_callers.reset()
-
-    def _callers(self, batch: Batch) -> Tensor:
-        return self.net.both(self.inputs(batch).contiguous(memory_format=self.torch_memory_format))[1]

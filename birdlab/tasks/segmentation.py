@@ -108,7 +108,10 @@ class SegmentationTask(Task):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch, for `FiniteLoss` to look at."""
-        logits = self.logits(batch["image"])
+        return self.count_validation(self.logits(batch["image"]), batch)
+
+    def count_validation(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Count what a network says [B, F, T] of a validation batch; returns the loss."""
         loss: Tensor = self.loss(logits, truth(batch))
         self.val_loss.update(loss, len(logits))
         self.val_scores.update(logits, batch["mask"])
@@ -144,7 +147,10 @@ class SegmentationTask(Task):
         checkpoint["birdlab"]["validation"] = self.validated
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        logits = self.logits(batch["image"])
+        self.count_test(self.logits(batch["image"]), batch)
+
+    def count_test(self, logits: Tensor, batch: Batch) -> None:
+        """Count what a network says [B, F, T] of a test batch, at the size of the native masks."""
         self.test_loss.update(self.loss(logits, truth(batch)), len(logits))
         self.test_legacy_iou.update(logits, batch["mask"])
         for one, mask, id in zip(logits, batch["native_mask"], batch["id"], strict=True):

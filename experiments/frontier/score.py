@@ -36,6 +36,7 @@ from birdlab.baselines import EnergyThreshold
 from birdlab.data.annotated_audio import AnnotatedAudio
 from birdlab.data.boxes import Box, read_boxes
 from birdlab.data.folders import ImageFolders
+from birdlab.data.source import recording_of
 from birdlab.files import write_csv
 from birdlab.prediction.events import Components, Event, boxes, paint
 from birdlab.prediction.library import Prediction, Predictor
@@ -112,11 +113,8 @@ def painted(labels: list[Box], predictor: Predictor, columns: int) -> tuple[Cell
 def tested(run: Path, source: AnnotatedAudio) -> list[str]:
     """Names of the recordings that a run has not seen."""
     splits = json.loads((run / "splits.json").read_text())
-    names = {sample.id.split("@")[0] for sample in source.splits()["test"]}
-    of = {
-        split: {id.split("/")[-1].split("@")[0] for id in ids if id.split("/")[-1].split("@")[0] in names}
-        for split, ids in splits.items()
-    }
+    names = {recording_of(sample.id) for sample in source.splits()["test"]}
+    of = {split: {recording_of(id) for id in ids} & names for split, ids in splits.items()}
     return sorted(of["test"] if any(of.values()) else names)
 
 
@@ -126,7 +124,7 @@ def of_run(run: Path, source: AnnotatedAudio, official: Path | None) -> list[dic
     predictor = Predictor(Energy()) if energy else birdlab.load(run)
     own = predictor.network.threshold
     rows: list[dict[str, object]] = []
-    files = {sample.id.split("@")[0]: sample.files for sample in source.splits()["test"]}
+    files = {recording_of(sample.id): sample.files for sample in source.splits()["test"]}
     for name in sorted(files) if energy else tested(run, source):
         recording, labels = files[name]
         prediction = predictor.predict(io.read(recording), io.info(recording).sample_rate)

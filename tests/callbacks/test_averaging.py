@@ -1,8 +1,10 @@
 """Averaged weights: what is kept is the average, with the threshold that was chosen for it."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader
@@ -49,39 +51,33 @@ def by_hand(steps: int, decay: float) -> float:
     return average
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.5, 0.995])
-def test_the_average_is_validated_and_kept(tmp_path, decay: float) -> None:  # type: ignore[no-untyped-def]
-    task = Toy()
+def trained(task: Toy, folder: Path, batches: int, epochs: int, *callbacks: Callback, sanity: int) -> Trainer:
     trainer = Trainer(
-        default_root_dir=tmp_path,
-        max_epochs=2,
+        default_root_dir=folder,
+        max_epochs=epochs,
         accelerator="cpu",
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=[AveragedWeights(decay)],
+        num_sanity_val_steps=sanity,
+        callbacks=list(callbacks),
     )
-    batches = DataLoader(torch.zeros(3, 1))
-    trainer.fit(task, batches, DataLoader(torch.zeros(1, 1)))
+    trainer.fit(task, DataLoader(torch.zeros(batches, 1)), DataLoader(torch.zeros(1, 1)))
+    return trainer
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.995])
+def test_the_average_is_validated_and_kept(tmp_path: Path, decay: float) -> None:
+    task = Toy()
+    trainer = trained(task, tmp_path, 3, 2, AveragedWeights(decay), sanity=0)
     assert task.seen == pytest.approx([by_hand(3, decay), by_hand(6, decay)])
     trainer.save_checkpoint(tmp_path / "end.ckpt")
     assert float(task.net.weight) == pytest.approx(by_hand(6, decay))  # type: ignore[arg-type]
 
 
-def test_the_threshold_in_a_checkpoint_is_the_one_chosen_last(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    task = Toy()
+def test_the_threshold_in_a_checkpoint_is_the_one_chosen_last(tmp_path: Path) -> None:
     keep = ModelCheckpoint(dirpath=tmp_path, filename="best", enable_version_counter=False)
-    trainer = Trainer(
-        default_root_dir=tmp_path,
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[AveragedWeights(0.5), keep],
-    )
-    trainer.fit(task, DataLoader(torch.zeros(4, 1)), DataLoader(torch.zeros(1, 1)))
+    trained(Toy(), tmp_path, 4, 1, AveragedWeights(0.5), keep, sanity=2)
     state = torch.load(tmp_path / "best.ckpt", weights_only=True)["state_dict"]
     assert float(state["threshold"]) == pytest.approx(0.7)
     assert float(state["net.weight"]) == pytest.approx(by_hand(4, 0.5))
