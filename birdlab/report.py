@@ -73,7 +73,7 @@ def report(
     write_csv(target / "results.csv", result_rows(records))
     write_csv(target / "summary.csv", summary_rows(groups))
     write_csv(target / "comparisons.csv", comparison_rows(list(rankings.values())))
-    results, failures = _tables(groups, rankings, records, main), tables.failure_table(records)
+    results, failures = _tables(groups, rankings, main), tables.failure_table(records)
     printed = [*results, *([failures] if failures else [])]
     write_text(target / "tables.md", "\n".join(table.markdown() for table in printed))
     write_text(target / "tables.tex", "\n".join(table.latex() for table in printed))
@@ -129,15 +129,13 @@ def _check_free(target: Path) -> None:
         )
 
 
-def _tables(
-    groups: Sequence[Condition], rankings: Mapping[str, Ranking], records: Sequence[RunRecord], main: str
-) -> list[Table]:
+def _tables(groups: Sequence[Condition], rankings: Mapping[str, Ranking], main: str) -> list[Table]:
     if not groups:
         return []
     found = [tables.summary_table(groups, rankings, main)]
     if rankings[main].rivals:
         found.append(tables.comparison_table(rankings[main]))
-    references = tables.reference_table(records)
+    references = tables.reference_table([run for condition in groups for run in condition.runs])
     return [*found, references] if references else found
 
 
@@ -148,7 +146,7 @@ def _write_figures(
     monitors = [str(record.config.get("monitor.metric")) for record in records if record.config]
     metrics = dict.fromkeys(["train/loss", "val/loss", *monitors[:1]])
     drawn: dict[str, Figure | None] = {
-        "bars": draw.bars(groups, main, _references(records, main)),
+        "bars": draw.bars(groups, main, _references(groups, main)),
         "curves": draw.curves(groups, main, list(metrics)),
         "heat_map": draw.heat_map(groups, main),
         "parallel_coordinates": draw.parallel_coordinates(groups, main),
@@ -167,12 +165,13 @@ def _write_figures(
     return written
 
 
-def _references(records: Sequence[RunRecord], main: str) -> dict[str, float]:
+def _references(groups: Sequence[Condition], main: str) -> dict[str, float]:
     """What networks stand beside, if it is the same for all of them."""
     found = {
-        tuple((name, values[main]) for name, values in record.references.items() if main in values)
-        for record in records
-        if record.references
+        tuple((name, values[main]) for name, values in run.references.items() if main in values)
+        for condition in groups
+        for run in condition.runs
+        if run.references
     }
     return dict(found.pop()) if len(found) == 1 else {}
 
@@ -193,7 +192,7 @@ def _subtitle(records: Sequence[RunRecord], groups: Sequence[Condition]) -> str:
 def _verdict(rankings: Mapping[str, Ranking], main: str) -> str:
     if main not in rankings:
         return "No run has finished with a test score yet."
-    return rankings[main].verdict(tables.HEADINGS.get(main, main))
+    return rankings[main].verdict(tables.heading(main))
 
 
 def _say(target: Path, records: Sequence[RunRecord], verdict: str, cards: Sequence[Path]) -> None:

@@ -10,6 +10,8 @@ from birdlab.audio.mel import power_of
 from birdlab.data.classification import ClassificationData
 from birdlab.data.source import Split
 
+WITHIN = "accuracy_within_"
+"""Followed by a collection, the name of the score that `within_origin` finds."""
 _TOP_DB = 60.0
 _RIDGE = 1e-2
 

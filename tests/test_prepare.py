@@ -19,7 +19,7 @@ from birdlab.prepare import check_start, settle_paths
 from birdlab.run import Run
 
 
-def tested(*ids: str) -> SimpleNamespace:
+def data_testing(*ids: str) -> SimpleNamespace:
     """A data set that tests these."""
     return SimpleNamespace(splits={"test": [Sample(id=id, group=id) for id in ids]})
 
@@ -32,13 +32,13 @@ def test_recordings_that_the_weights_have_seen_are_not_tested(tmp_path: Path) ->
     }
     (tmp_path / "splits.json").write_text(json.dumps(splits))
     cfg = OmegaConf.create({"start_from": str(tmp_path)})
-    check_start(cfg, tested("XC3@1.000s", "boxes/XC4@0.000s"))  # type: ignore[arg-type]
+    check_start(cfg, data_testing("XC3@1.000s", "boxes/XC4@0.000s"))  # type: ignore[arg-type]
     for seen in ("XC1@2.000s", "boxes/XC2"):
         with pytest.raises(
             BirdlabError, match=r"trained on 1 recordings that are to be tested now, e\.g\. XC\d"
         ):
-            check_start(cfg, tested("XC3", seen))  # type: ignore[arg-type]
-    check_start(OmegaConf.create({"start_from": None}), tested("XC1"))  # type: ignore[arg-type]
+            check_start(cfg, data_testing("XC3", seen))  # type: ignore[arg-type]
+    check_start(OmegaConf.create({"start_from": None}), data_testing("XC1"))  # type: ignore[arg-type]
 
 
 def test_training_starts_from_another_run(tmp_path: Path) -> None:

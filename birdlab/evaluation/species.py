@@ -9,6 +9,7 @@ from birdlab.data.source import Split
 from birdlab.evaluation.result import Evaluation, compared, sample_table
 from birdlab.metrics import SpeciesScores
 from birdlab.shortcuts import (
+    WITHIN,
     LoudnessBandwidthLength,
     origin_of_species,
     origins_of,
@@ -30,8 +31,6 @@ MULTI = {
     "micro_f1": "micro F1",
     "row_f1": "row F1",
 }
-WITHIN = "accuracy_within_"
-"""Accuracy among the species of one collection, the others ruled out: see `birdlab.shortcuts`."""
 
 
 @compared.register

@@ -22,7 +22,7 @@ from birdlab.reporting.comparison import sample_scores
 from birdlab.reporting.conditions import Condition, shown
 from birdlab.reporting.read import RunRecord
 from birdlab.reporting.rendering import Cell, Table, escaped_markdown
-from birdlab.reporting.tables import HEADINGS, mean_cell, printed_scores
+from birdlab.reporting.tables import heading, mean_cell, printed_scores
 from birdlab.statistics import Estimate, estimate
 
 FILE, FOLDER = "model_card.md", "cards"
@@ -117,7 +117,7 @@ def _head(condition: Condition, stated_licence: str | None) -> dict[str, Any]:
     species = is_species(run)
     data = _one_line(_last(run.config.get("data._target_", "unknown")))
     metrics = [
-        {"type": score, "name": HEADINGS.get(score, score), "value": round(statistics.fmean(values), 4)}
+        {"type": score, "name": heading(score), "value": round(statistics.fmean(values), 4)}
         for score in printed_scores(condition.runs)
         if (values := condition.values(score))
     ]
@@ -189,10 +189,9 @@ def _scores(condition: Condition) -> Table:
         if found is not None and found.low < found.high:
             between = f"{max(0.0, found.low):.3f} to {min(1.0, found.high):.3f}"
         others = [references.get(score) for references in run.references.values()]
-        heading = HEADINGS.get(score, score)
         rows.append(
             (
-                Cell(heading, heading),
+                Cell(heading(score), heading(score)),
                 mean_cell(condition.values(score)),
                 Cell(between, between),
                 *(mean_cell([] if value is None else [value]) for value in others),

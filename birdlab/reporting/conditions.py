@@ -10,10 +10,9 @@ from typing import Any
 import yaml
 
 from birdlab.config import CONF, groups
+from birdlab.reporting.crossing import crossed, is_fold
 from birdlab.reporting.read import RunRecord, flat
 
-REPLICATES = ("seed", "data.fold")
-"""Runs that differ in these alone are repetitions of one condition."""
 _NUISANCE = ("logger.", "callbacks.", "loader.num_workers", "loader.cache_dir", "resume", "trust", "debug")
 _ABSENT = "—"
 
@@ -28,7 +27,7 @@ class Condition:
     Attributes:
         label: what sets them apart from the others; the study's name if there are no others.
         factors: the same by key, as it is shown.
-        runs: one or more.
+        runs: one or more; the folds of a cross-validation are one, see `birdlab.reporting.crossing`.
     """
 
     label: str
@@ -59,7 +58,7 @@ def conditions(records: Sequence[RunRecord]) -> list[Condition]:
             label=_label([short[key] for key in columns], values)
             or str(runs[0].config.get("name", "all runs")),
             factors=dict(zip(columns, values, strict=False)),
-            runs=tuple(runs),
+            runs=tuple(crossed(runs)),
         )
         for values, runs in grouped.items()
     ]
@@ -90,9 +89,12 @@ def factors(records: Sequence[RunRecord]) -> dict[str, list[str]]:
     A group that builds another thing counts as one factor, by the name of the choice where that is known
     (``optimizer``: adam, sgd); what is copied from another key, or belongs to the choice, is left out.
     """
-    seeds = [_column(records, key) for key in REPLICATES]
+    all_differing = overridden(records)
+    # Runs that differ in these alone are repetitions of one condition.
+    repeated = [key for key in all_differing if key == "seed" or is_fold(key)]
+    seeds = [_column(records, key) for key in repeated]
     found: dict[str, list[str]] = {}
-    differing = [key for key in overridden(records) if key not in REPLICATES]
+    differing = [key for key in all_differing if key not in repeated]
     for group in sorted(groups()):
         signatures = [_signature(record.config, group) for record in records]
         if len(set(signatures)) < 2:

@@ -23,7 +23,7 @@ from birdlab.figures.style import (
     styled,
 )
 from birdlab.reporting.conditions import Condition, as_number, short_names
-from birdlab.reporting.tables import COSTS, HEADINGS
+from birdlab.reporting.tables import COSTS, HEADINGS, heading
 
 _COLORS = (BLUE, ORANGE, GREEN, VERMILION, SKY, "#CC79A7", "#000000")
 _MARKERS = "osD^vP*"
@@ -97,7 +97,7 @@ def bars(
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(ordered) - 0.5, -0.5)
         axes.set_xlim(left=0)
-        axes.set_xlabel(f"{HEADINGS.get(score, score)} of the test split; a dot a run")
+        axes.set_xlabel(f"{heading(score)} of the test split; a dot a run")
         if references:
             figure.legend(loc="outside upper left", ncols=2, borderaxespad=0.2)
         return figure
@@ -139,7 +139,7 @@ def heat_map(conditions: Sequence[Condition], score: str) -> Figure | None:
         axes.spines[:].set_visible(False)
         axes.set_xlabel(names[keys[1]])
         axes.set_ylabel(names[keys[0]])
-        bar = figure.colorbar(picture, ax=axes, label=HEADINGS.get(score, score), pad=0.02)
+        bar = figure.colorbar(picture, ax=axes, label=heading(score), pad=0.02)
         bar.outline.set_visible(False)
         return figure
 
@@ -168,7 +168,7 @@ def parallel_coordinates(conditions: Sequence[Condition], score: str) -> Figure 
         axes.axvline(len(keys), color="0.3", linewidth=0.7)
         for height, value in ((0.0, values.min()), (1.0, values.max())):
             _tick_text(axes, len(keys), height, f"{value:.3f}", right=True)
-        headings = [_shortened(names[key], 20) for key in keys] + [HEADINGS.get(score, score)]
+        headings = [_shortened(names[key], 20) for key in keys] + [heading(score)]
         axes.set_xticks(range(len(headings)), headings)
         axes.xaxis.tick_top()
         axes.tick_params(length=0)
@@ -194,7 +194,7 @@ def cost(conditions: Sequence[Condition], score: str) -> Figure | None:
         figure = new_figure(PAGE, 2.1 + 0.16 * rows)
         panels = figure.subplots(1, len(known), squeeze=False, sharey=True)[0]
         for axes, (name, found) in zip(panels, known.items(), strict=True):
-            heading, unit = COSTS[name]
+            label, unit = COSTS[name]
             for number, condition in reversed(list(enumerate(ordered))):
                 color, marker = _look(number)
                 pairs = [(run.cost(name), run.score(score)) for run in condition.runs]
@@ -203,8 +203,8 @@ def cost(conditions: Sequence[Condition], score: str) -> Figure | None:
                     axes.plot(*zip(*both, strict=True), marker, color=color, markersize=4, alpha=0.85)
             if max(found) > _MANY * min(found) > 0:
                 axes.set_xscale("log")
-            axes.set_xlabel(heading)
-        panels[0].set_ylabel(HEADINGS.get(score, score))
+            axes.set_xlabel(label)
+        panels[0].set_ylabel(heading(score))
         _legend(figure, ordered, lines=False)
         return figure
 

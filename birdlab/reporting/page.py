@@ -12,7 +12,7 @@ from birdlab.reporting.comparison import sample_scores
 from birdlab.reporting.conditions import Condition, shown
 from birdlab.reporting.read import RunRecord
 from birdlab.reporting.rendering import Table
-from birdlab.reporting.tables import HEADINGS, printed_scores
+from birdlab.reporting.tables import heading, printed_scores
 
 _ASSETS = Path(__file__).with_name("assets")
 _GALLERY_RUNS = 24
@@ -87,7 +87,7 @@ def two_runs(conditions: Sequence[Condition], score: str) -> dict[str, Any] | No
             "name": run.name,
             "threshold": run.threshold,
             "scores": {
-                HEADINGS.get(name, name): f"{value:.3f}"
+                heading(name): f"{value:.3f}"
                 for name in printed_scores(runs)
                 if (value := run.score(name)) is not None
             },
@@ -119,7 +119,7 @@ def _pictures(
         samples[sample] = {"id": picture.id, "image": image, "truth": truth, "axes": picture.axes}
         found[sample] = {"probability": kept(picture.probability)}
         if picture.id in scores:
-            found[sample]["score"] = f"{HEADINGS.get(score, score)} {scores[picture.id]:.3f}"
+            found[sample]["score"] = f"{heading(score)} {scores[picture.id]:.3f}"
     return found
 
 

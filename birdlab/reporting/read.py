@@ -87,6 +87,12 @@ class RunRecord:
         """A test score that counts, e.g. ``iou``."""
         return self.scores.get(f"{self.block}/{name}")
 
+    @property
+    def last_epoch(self) -> Mapping[str, float]:
+        """Validation metrics of the last epoch, which papers often report: ``last_epoch/val/loss``, ..."""
+        last = self.history[-1] if self.history else {}
+        return {f"last_epoch/{name}": value for name, value in last.items() if name.startswith("val/")}
+
     def cost(self, name: str) -> float | None:
         """A fact that is a number, e.g. ``wall_s``."""
         return _numbers(self.facts).get(name)

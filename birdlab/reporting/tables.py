@@ -9,6 +9,7 @@ from birdlab.reporting.comparison import LOWER_IS_BETTER, Ranking
 from birdlab.reporting.conditions import Condition, as_number, factors, short_names, shown
 from birdlab.reporting.read import RunRecord
 from birdlab.reporting.rendering import Cell, Table
+from birdlab.shortcuts import WITHIN
 
 HEADINGS = {
     "iou": "IoU",
@@ -34,7 +35,10 @@ COSTS = {
 
 
 def printed_scores(records: Sequence[RunRecord]) -> list[str]:
-    """The scores that tables print: those of `HEADINGS` that some run has, else whatever there is."""
+    """The scores that tables print: those of `HEADINGS` that some run has, and accuracies within collections.
+
+    If there are none of these: whatever there is.
+    """
     known = dict.fromkeys(
         name.removeprefix(f"{record.block}/")
         for record in records
@@ -42,7 +46,13 @@ def printed_scores(records: Sequence[RunRecord]) -> list[str]:
         if name.startswith(f"{record.block}/")
     )
     printed = [name for name in HEADINGS if name in known]
+    printed += sorted(name for name in known if name.startswith(WITHIN))
     return printed or [name for name in known if name != "loss"]
+
+
+def heading(score: str) -> str:
+    """A score as tables and figures call it."""
+    return HEADINGS.get(score, f"in {score.removeprefix(WITHIN)}" if score.startswith(WITHIN) else score)
 
 
 def main_score(records: Sequence[RunRecord]) -> str | None:
@@ -84,7 +94,7 @@ def summary_table(conditions: Sequence[Condition], rankings: Mapping[str, Rankin
     headings = (
         *([names[key] for key in factors] or ["condition"]),
         "n",
-        *(HEADINGS.get(score, score) for score in scores),
+        *(heading(score) for score in scores),
         *(COSTS[name][0] for name in costs),
     )
     note = (
@@ -108,9 +118,8 @@ def comparison_table(ranking: Ranking) -> Table:
                 Cell("—", "") if math.isnan(rival.p) else Cell(_p_text(rival.p), rival.p),
             )
         )
-    heading = HEADINGS.get(ranking.score, ranking.score)
     return Table(
-        f"{heading}: {ranking.best.label} against the others",
+        f"{heading(ranking.score)}: {ranking.best.label} against the others",
         ("condition", "difference", "95 % interval", "p (Holm)"),
         tuple(rows),
         "— where one seed, or no common samples, leave it open.",
@@ -129,7 +138,7 @@ def reference_table(records: Sequence[RunRecord]) -> Table | None:
     several = len({key[0] for key in rows}) < len(rows)
     return Table(
         "What the networks stand beside",
-        ("reference", *(["of run"] if several else []), *(HEADINGS.get(score, score) for score in scores)),
+        ("reference", *(["of run"] if several else []), *(heading(score) for score in scores)),
         tuple(
             (
                 Cell(name, name),
@@ -184,7 +193,7 @@ def run_table(records: Sequence[RunRecord]) -> Table:
     headings = (
         *("run", "status", "seed"),
         *(names[key] for key in columns),
-        *(HEADINGS.get(score, score) for score in scores),
+        *(heading(score) for score in scores),
         *(COSTS[name][0] for name in costs),
         "commit",
     )

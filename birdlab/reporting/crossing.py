@@ -1,0 +1,113 @@
+"""Cross-validation: the runs that test a fold each, put together as one that tests every sample."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from math import fsum
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from birdlab.metrics.classification import single_label_scores
+from birdlab.reporting.read import RunRecord
+from birdlab.shortcuts import WITHIN, within_origin
+
+_COUNTS = ("recordings", "images")
+_SAID = "p_"
+
+
+def crossed(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """Runs that differ in seed and fold alone, with those of one seed as one where each tests other samples.
+
+    A fold of a small data set is too few recordings for a score of its own: of a species with seven, one is
+    tested. Scores of species are computed anew from the recordings of all folds. Any other score is the mean
+    over folds, weighted by their samples, which for a mean over samples is exact; so are the references.
+    """
+    by_seed: dict[Any, list[RunRecord]] = {}
+    for run in runs:
+        by_seed.setdefault(run.config.get("seed"), []).append(run)
+    return [one for folds in by_seed.values() for one in ([_joined(folds)] if _test_apart(folds) else folds)]
+
+
+def is_fold(key: str) -> bool:
+    """Whether a config's key says which fold a run tests, of its data set or of a part of it."""
+    return key.startswith("data.") and key.endswith(".fold")
+
+
+def _test_apart(runs: Sequence[RunRecord]) -> bool:
+    tested = [{row["id"] for row in run.samples} for run in runs]
+    return len(runs) > 1 and all(tested) and all(a.isdisjoint(b) for a, b in combinations(tested, 2))
+
+
+def _joined(folds: Sequence[RunRecord]) -> RunRecord:
+    first = folds[0]
+    weights = [len(run.samples) for run in folds]
+    samples = [row for run in folds for row in run.samples]
+    scores = _means([run.scores for run in folds], weights)
+    scores |= {
+        name: sum(run.scores[name] for run in folds) for name in scores if name.rsplit("/", 1)[-1] in _COUNTS
+    }
+    references = {
+        name: _means([run.references[name] for run in folds], weights)
+        for name in first.references
+        if all(name in run.references for run in folds)
+    }
+    tested_folds = {
+        key: ", ".join(str(run.config.get(key)) for run in folds) for key in first.config if is_fold(key)
+    }
+    epochs = zip(*(run.history for run in folds), strict=False)  # as far as all of them went
+    tests = sum(run.splits.get("test", 0) for run in folds)
+    return replace(
+        first,
+        name=f"{first.name} and {len(folds) - 1} more folds",
+        config={**first.config, **tested_folds},
+        scores=scores | {f"test/{name}": value for name, value in _of_species(samples).items()},
+        references=references,
+        facts={**first.facts, **_facts(folds)},
+        history=[_means(rows, [1] * len(folds)) for rows in epochs],
+        samples=samples,
+        splits=dict(first.splits) | ({"test": tests} if tests else {}),
+        pictures=[picture for run in folds for picture in run.pictures],
+    )
+
+
+def _facts(folds: Sequence[RunRecord]) -> dict[str, Any]:
+    """What all folds took together; of the rest the mean."""
+    facts = _means([run.facts for run in folds], [1] * len(folds))
+    if "wall_s" in facts:
+        facts["wall_s"] = fsum(run.facts["wall_s"] for run in folds)
+    if "peak_memory_gb" in facts:
+        facts["peak_memory_gb"] = max(run.facts["peak_memory_gb"] for run in folds)
+    return facts | {"best_epoch": "/".join(str(run.facts.get("best_epoch", "—")) for run in folds)}
+
+
+def _means(rows: Sequence[Mapping[str, Any]], weights: Sequence[int]) -> dict[str, Any]:
+    """Weighted means of the numbers that all rows have."""
+    numbers = [
+        name
+        for name, value in rows[0].items()
+        if all(isinstance(row.get(name), int | float) and not isinstance(row[name], bool) for row in rows)
+        and isinstance(value, int | float)
+    ]
+    return {
+        name: fsum(row[name] * weight for row, weight in zip(rows, weights, strict=True)) / sum(weights)
+        for name in numbers
+    }
+
+
+def _of_species(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """Scores of species from the rows of ``scores.csv``; none of other tasks, and of several species each."""
+    names = [key.removeprefix(_SAID) for key in rows[0] if key.startswith(_SAID)]
+    labels = [row.get("label") for row in rows]
+    if not names or any(label not in names for label in labels):
+        return {}
+    logits = torch.tensor([[float(row[_SAID + name]) for name in names] for row in rows]).log()
+    truth = torch.tensor([names.index(str(label)) for label in labels])
+    origins = [row.get("origin", "") for row in rows]
+    found = [{origins[i] for i in (truth == label).nonzero()[:, 0].tolist()} for label in range(len(names))]
+    origin_of = [next(iter(each)) if len(each) == 1 else "" for each in found]
+    within = within_origin(logits, truth, origins, origin_of)
+    return single_label_scores(logits, F.one_hot(truth, len(names))) | {
+        f"{WITHIN}{origin}": value for origin, value in within.items()
+    }

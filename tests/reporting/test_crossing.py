@@ -1,0 +1,103 @@
+"""Folds become one run whose scores are of all recordings."""
+
+from pathlib import Path
+
+import pytest
+
+from birdlab.reporting.comparison import rank
+from birdlab.reporting.conditions import conditions
+from birdlab.reporting.crossing import crossed
+from birdlab.reporting.read import RunRecord
+
+NAMES = ("crow", "gull", "wren")
+ORIGIN = {"crow": "north", "gull": "north", "wren": "south"}
+
+
+def fold(number: int, said: list[tuple[str, str, str]], *, seed: int = 0, **settings: object) -> RunRecord:
+    """A run that tested recordings: (id, label, what was predicted)."""
+    rows = [
+        {"id": id, "group": id, "label": label, "predicted": predicted, "origin": ORIGIN[label]}
+        | {f"p_{name}": "0.8" if name == predicted else "0.1" for name in NAMES}
+        for id, label, predicted in said
+    ]
+    right = sum(label == predicted for _, label, predicted in said) / len(said)
+    config = {"name": "study", "seed": seed, "data.fold": number}
+    return RunRecord(
+        Path(f"f{number}s{seed}"),
+        f"f{number}s{seed}",
+        "finished",
+        config=config | {key.replace("__", "."): value for key, value in settings.items()},
+        scores={"test/accuracy": right, "test/loss": 1.0 + number, "test/recordings": len(said)},
+        references={"commonest": {"accuracy": 0.25 * number}},
+        facts={"wall_s": 10.0 + number, "peak_memory_gb": 1.0 + number, "best_epoch": 3 + number},
+        history=[{"epoch": epoch, "val/loss": 1.0 + number} for epoch in range(3 - number)],
+        samples=rows,
+        splits={"train": 4, "test": len(said)},
+    )
+
+
+FIRST = [("a", "crow", "crow"), ("b", "gull", "crow"), ("c", "wren", "wren"), ("d", "crow", "crow")]
+SECOND = [("e", "crow", "wren"), ("f", "gull", "gull")]
+
+
+def test_scores_of_species_are_of_all_recordings_together() -> None:
+    (one,) = crossed([fold(0, FIRST), fold(1, SECOND)])
+    assert one.scores["test/accuracy"] == pytest.approx(4 / 6)
+    # crow 2 of 3 found, gull 1 of 2, wren 1 of 1; a gull is called crow, a crow wren.
+    assert one.scores["test/balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
+    assert one.scores["test/macro_f1"] == pytest.approx((4 / 6 + 2 / 3 + 2 / 3) / 3)
+    # Among crow and gull the crow that was called wren is a toss-up, which the first one wins.
+    assert one.scores["test/accuracy_within_north"] == pytest.approx(4 / 5)
+    assert one.scores["test/accuracy_within_south"] == 1.0
+    assert 0 < one.scores["test/average_precision"] < 1
+
+
+def test_other_scores_are_means_weighted_by_samples_and_costs_are_sums() -> None:
+    (one,) = crossed([fold(0, FIRST), fold(1, SECOND)])
+    assert one.scores["test/loss"] == pytest.approx((4 * 1 + 2 * 2) / 6)
+    assert one.scores["test/recordings"] == 6
+    assert one.references["commonest"]["accuracy"] == pytest.approx(2 * 0.25 / 6)
+    assert (one.facts["wall_s"], one.facts["peak_memory_gb"], one.facts["best_epoch"]) == (21.0, 2.0, "3/4")
+    assert one.history == [{"epoch": 0, "val/loss": 1.5}, {"epoch": 1, "val/loss": 1.5}]
+    assert (one.splits["test"], len(one.samples)) == (6, 6)
+    assert one.config["data.fold"] == "0, 1"
+
+
+def test_runs_that_test_the_same_recordings_stay_apart() -> None:
+    runs = [fold(0, FIRST), fold(1, FIRST)]
+    assert crossed(runs) == runs
+    alone = [fold(0, FIRST, seed=seed) for seed in range(3)]
+    assert crossed(alone) == alone
+
+
+def test_masks_have_the_mean_of_their_samples() -> None:
+    runs = []
+    for number, ious in enumerate(([0.2, 0.4, 0.6], [0.9])):
+        rows = [{"id": f"{number}{place}", "iou": str(iou)} for place, iou in enumerate(ious)]
+        scores = {"test_tuned/iou": sum(ious) / len(ious)}
+        config = {"name": "s", "seed": 0, "data.parts.boxes.fold": number}
+        runs.append(RunRecord(Path("r"), str(number), "finished", config=config, scores=scores, samples=rows))
+    (one,) = crossed(runs)
+    assert one.score("iou") == pytest.approx(2.1 / 4)
+    (condition,) = conditions(runs)  # a fold of a part is a fold as well
+    assert len(condition.runs) == 1
+
+
+def test_conditions_are_compared_on_the_recordings_of_all_folds() -> None:
+    def runs(rate: float, wrong: str) -> list[RunRecord]:
+        said = [("a", "crow", "crow"), ("b", "gull", wrong), ("c", "wren", "wren"), ("d", "crow", "crow")]
+        return [
+            fold(number, part, seed=seed, optimizer__lr=rate)
+            for seed in range(3)
+            for number, part in enumerate((said, SECOND))
+        ]
+
+    found = conditions([*runs(0.1, "crow"), *runs(0.01, "gull")])
+    assert [(one.label, len(one.runs)) for one in found] == [("lr 0.1", 3), ("lr 0.01", 3)]
+    ranking = rank(found, "accuracy")
+    assert ranking is not None
+    (rival,) = ranking.rivals
+    assert (ranking.best.label, rival.comparison and round(rival.comparison.difference, 4)) == (
+        "lr 0.01",
+        0.1667,
+    )
