@@ -65,30 +65,23 @@ def tiny_study(tiny_pairs: Path) -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def offline_wandb() -> ModuleType:
     """The module tests/offline_wandb.py, which reads what an offline W&B run holds."""
-    spec = importlib.util.spec_from_file_location(
-        "offline_wandb", Path(__file__).with_name("offline_wandb.py")
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return _module("offline_wandb.py")
 
 
 @pytest.fixture(scope="session")
-def tiny_species(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def species_files() -> ModuleType:
+    """The module tests/data/species_files.py, which writes recordings in the layout of BirdCLEF 2021."""
+    return _module("data/species_files.py")
+
+
+@pytest.fixture(scope="session")
+def tiny_species(species_files: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight recordings of about a second of each of three species, in the layout of BirdCLEF 2021."""
-    files = Path(__file__).parent / "data" / "species_files.py"
-    spec = importlib.util.spec_from_file_location("species_files", files)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     root = tmp_path_factory.mktemp("tiny_species")
     place = {"latitude": "41.5", "longitude": "2.1", "date": "2021-05-01"}
     names = [f"XC{1000 * species + 100 * number}" for species in (1, 2, 3) for number in range(8)]
     durations = dict.fromkeys(("owl", "wren", "dipper"), [1.2] * 8)
-    module.birdclef_files(root, durations, dict.fromkeys(names, place))
+    species_files.birdclef_files(root, durations, dict.fromkeys(names, place))
     return root
 
 
@@ -113,7 +106,13 @@ def tiny_species_settings(tiny_species: Path) -> list[str]:
 @pytest.fixture(scope="session")
 def runs() -> ModuleType:
     """The module tests/prediction/runs.py, which makes run directories."""
-    spec = importlib.util.spec_from_file_location("runs", Path(__file__).parent / "prediction" / "runs.py")
+    return _module("prediction/runs.py")
+
+
+def _module(file: str) -> ModuleType:
+    """A helper of the tests; they are no package, and pytest imports each file by itself."""
+    path = Path(__file__).parent / file
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

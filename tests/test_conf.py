@@ -49,6 +49,7 @@ STUDIES = sorted(file.stem for file in (config.CONF / "experiment").glob("[!_]*.
 SPECIES_STUDIES = {
     *("mobilenet_optimizers", "resnet18_pretraining", "species_comparison", "input_encoding"),
     "species_frontier",
+    "multilabel",
 }
 SWEEPS = {
     "pretrained_vs_scratch": ["+experiment=resnet18_pretraining"],

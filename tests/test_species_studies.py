@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -32,6 +33,7 @@ STUDIES = {
     "resnet18_pretraining": [],
     "species_comparison": ["loss.class_weights=balanced", "augment=species"],
     "input_encoding": ["model.encoding=voting", "callbacks=species_frozen"],
+    "multilabel": ["model=compact_mobilenet"],
     "species_frontier": ["model=compact_mobilenet", "model.weights=null", "data.balance=true"],
 }
 
@@ -114,6 +116,25 @@ def test_several_species_at_once_with_place_and_date(settings: list[str], tmp_pa
     cfg = config.compose(["+experiment=mobilenet_optimizers", *settings, *words])
     scores = train(cfg, Run.new(tmp_path / "run"))
     assert set(scores.columns) == {"average_precision", "roc_auc", "micro_f1", "row_f1"}
+
+
+@pytest.mark.slow
+def test_the_full_task_is_tested_on_soundscapes(species_files: ModuleType, tmp_path: Path) -> None:
+    root = tmp_path / "birds"
+    heard = {"XC1000": {"secondary_labels": "['wren']"}}
+    species_files.birdclef_files(root, {"owl": [6.0] * 4, "wren": [6.0] * 4}, heard)
+    species_files.soundscape_files(root)
+    words = ["data=birdclef", f"data.root={root}", "data.soundscapes=test", "data.fractions=[0.5,0.5,0]"]
+    small = ["model=compact_mobilenet", "data.n_mels=16", "data.n_fft=512", "data.hop=250"]
+    rates = ["data.sample_rate=16000", "data.fmax=7000"]
+    cfg = config.compose(["+experiment=multilabel", *TINY, *words, *small, *rates])
+    run = Run.new(tmp_path / "run")
+    scores = train(cfg, run)
+    assert scores.network["recordings"] == 3
+    with run.scores.open(newline="") as lines:
+        truth = {row["id"]: row["label"] for row in csv.DictReader(lines)}
+    # A species that isn't among those of the recordings is nobody of theirs.
+    assert truth == {"7019_COR_5": "owl wren", "7019_COR_10": "nocall", "7019_COR_15": "nocall"}
 
 
 @pytest.mark.slow

@@ -15,8 +15,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def birds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+def birds(species_files: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     """The module species_files; what an inspection finds is kept in a folder of the test's own."""
     monkeypatch.setenv("BIRDLAB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    return importlib.import_module("species_files")
+    return species_files

@@ -60,6 +60,19 @@ def birdclef_files(
     write_table(root, rows, columns)
 
 
+def soundscape_files(root: Path) -> None:
+    """Write 15 seconds with an owl and a wren at once, another species, and nobody, labelled as such."""
+    (root / "train_soundscapes").mkdir()
+    audio = np.concatenate([tone(5, hz, hz) for hz in (1000, 2000, 500)])
+    soundfile.write(root / "train_soundscapes" / "7019_COR_20190904.ogg", audio, RATE)
+    (root / "train_soundscape_labels.csv").write_text(
+        "row_id,site,audio_id,seconds,birds\n"
+        "7019_COR_5,COR,7019,5,owl wren\n"
+        "7019_COR_10,COR,7019,10,jay\n"
+        "7019_COR_15,COR,7019,15,nocall\n"
+    )
+
+
 def write_table(root: Path, rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> None:
     """Write train_metadata.csv."""
     with (root / "train_metadata.csv").open("w", newline="") as file:

@@ -258,15 +258,7 @@ def test_precomputed_spectrograms_are_read_in_place_of_recordings(birds: ModuleT
 def soundscapes(birds: ModuleType, tmp_path: Path) -> Path:
     root = tmp_path / "data"
     birds.birdclef_files(root, {"owl": [6.0] * 2, "wren": [6.0] * 2})
-    (root / "train_soundscapes").mkdir()
-    audio = np.concatenate([birds.tone(5, hz, hz) for hz in (1000, 2000, 500)])
-    soundfile.write(root / "train_soundscapes" / "7019_COR_20190904.ogg", audio, birds.RATE)
-    (root / "train_soundscape_labels.csv").write_text(
-        "row_id,site,audio_id,seconds,birds\n"
-        "7019_COR_5,COR,7019,5,owl wren\n"
-        "7019_COR_10,COR,7019,10,jay\n"
-        "7019_COR_15,COR,7019,15,nocall\n"
-    )
+    birds.soundscape_files(root)
     return root
 
 
