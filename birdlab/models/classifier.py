@@ -21,6 +21,7 @@ def classifier(
     weights: str | None = None,
     stem: FirstConv = "mean_scaled",
     imagenet: Callable[[], State] | None = None,
+    training_windows: int | None = None,
 ) -> nn.Module:
     """A network from stacks [B, S, M, T] to logits [B, K].
 
@@ -36,6 +37,7 @@ def classifier(
         stem: how the filters of the first convolution become ones for the image's channels, see
             `adapt_first_conv`.
         imagenet: where ImageNet's weights come from.
+        training_windows: where windows vote, how many of a recording each training step draws; None for all.
 
     Raises:
         BirdlabError: if the weights are absent, damaged or those of another network.
@@ -48,7 +50,7 @@ def classifier(
     replace_first_conv(net, channels(encoding, segments))
     if state is not None:
         start_from(net, state, stem, str(weights))
-    net = encoded(net, encoding)
+    net = encoded(net, encoding, training_windows)
     net.register_forward_pre_hook(partial(check_stack, segments))
     return net
 

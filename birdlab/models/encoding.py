@@ -34,24 +34,39 @@ class Shuffled(nn.Module):
 
 
 class SegmentVoting(nn.Module):
-    """Segments one by one, as images of one channel; the mean of their logits is the recording's."""
+    """Segments one by one, as images of one channel; the mean of their logits is the recording's.
 
-    def __init__(self, net: nn.Module) -> None:
+    Args:
+        net: the image classifier.
+        drawn: in training so many windows of each recording count, others in each step; None for all.
+    """
+
+    def __init__(self, net: nn.Module, drawn: int | None = None) -> None:
         super().__init__()
         self.net = net
+        self.drawn = drawn
+
+    def windows(self, stack: Tensor) -> Tensor:
+        """What votes: windows [B, W, M, U] of stacks [B, S, M, T]."""
+        return stack
 
     def forward(self, stack: Tensor) -> Tensor:
         """Logits [B, K] of stacks [B, S, M, T]."""
-        logits: Tensor = self.net(stack.flatten(0, 1).unsqueeze(1).contiguous(memory_format=_format(stack)))
-        return logits.reshape(*stack.shape[:2], -1).mean(dim=1)
+        windows = self.windows(stack)
+        if self.training and self.drawn is not None:
+            order = torch.rand(windows.shape[:2], device=stack.device).argsort(dim=1)[:, : self.drawn]
+            windows = torch.take_along_dim(windows, order[:, :, None, None], dim=1)
+        images = windows.flatten(0, 1).unsqueeze(1).contiguous(memory_format=_format(stack))
+        logits: Tensor = self.net(images)
+        return logits.reshape(*windows.shape[:2], -1).mean(dim=1)
 
 
 class OverlappingVoting(SegmentVoting):
     """Each segment with its next one, as windows that overlap by half; the mean of their logits counts."""
 
-    def forward(self, stack: Tensor) -> Tensor:
-        """Logits [B, K] of stacks [B, S, M, T], S > 1."""
-        return super().forward(torch.cat([stack[:, :-1], stack[:, 1:]], dim=-1))
+    def windows(self, stack: Tensor) -> Tensor:
+        """Windows [B, S - 1, M, 2 T] of stacks [B, S, M, T], S > 1."""
+        return torch.cat([stack[:, :-1], stack[:, 1:]], dim=-1)
 
 
 class OneLong(nn.Module):
@@ -81,14 +96,26 @@ def channels(encoding: Encoding, segments: int) -> int:
     return segments if encoding in ("stacked", "shuffled") else 1
 
 
-def encoded(net: nn.Module, encoding: Encoding) -> nn.Module:
-    """The network behind an encoding; ``stacked`` is the network itself."""
-    wrappers: dict[Encoding, type[nn.Module]] = {
-        "shuffled": Shuffled,
-        "voting": SegmentVoting,
-        "overlapping": OverlappingVoting,
-        "long": OneLong,
-    }
+def encoded(net: nn.Module, encoding: Encoding, training_windows: int | None = None) -> nn.Module:
+    """The network behind an encoding; ``stacked`` is the network itself.
+
+    Args:
+        net: the image classifier.
+        encoding: see `Encoding`.
+        training_windows: of the encodings that vote, see `SegmentVoting`.
+
+    Raises:
+        BirdlabError: for a number of windows below 1, or one where nothing votes.
+    """
+    voting: dict[Encoding, type[SegmentVoting]] = {"voting": SegmentVoting, "overlapping": OverlappingVoting}
+    if training_windows is not None and (training_windows < 1 or encoding not in voting):
+        raise BirdlabError(
+            f"model.training_windows={training_windows}: give at least 1, with model.encoding=voting or "
+            "overlapping; or null."
+        )
+    if encoding in voting:
+        return voting[encoding](net, training_windows)
+    wrappers: dict[Encoding, type[nn.Module]] = {"shuffled": Shuffled, "long": OneLong}
     return wrappers[encoding](net) if encoding in wrappers else net
 
 

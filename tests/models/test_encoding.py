@@ -5,7 +5,15 @@ import torch
 from torch import Tensor, nn
 
 from birdlab.errors import BirdlabError
-from birdlab.models.encoding import OneLong, OverlappingVoting, SegmentVoting, Shuffled, channels, encoded
+from birdlab.models.encoding import (
+    Encoding,
+    OneLong,
+    OverlappingVoting,
+    SegmentVoting,
+    Shuffled,
+    channels,
+    encoded,
+)
 
 
 class Seen(nn.Module):
@@ -47,6 +55,29 @@ def test_overlapping_windows_are_each_segment_and_the_next(stack: Tensor) -> Non
     for window in range(3):
         assert torch.equal(windows[:, window], torch.cat([stack[:, window], stack[:, window + 1]], dim=-1))
     torch.testing.assert_close(logits[:, 1], windows.amax(dim=(2, 3)).mean(dim=1))
+
+
+def test_training_draws_windows_anew_and_evaluation_takes_all(stack: Tensor) -> None:
+    seen = Seen()
+    net = OverlappingVoting(seen, drawn=2)
+    every = {float(window.sum()) for window in net.windows(stack).flatten(0, 1)}
+    torch.manual_seed(0)
+    drawn = []
+    for _ in range(8):
+        assert net(stack).shape == (3, 2)
+        sums = [float(window.sum()) for window in seen.image]
+        assert len(set(sums)) == 6  # two of each recording, none twice
+        assert set(sums) <= every
+        drawn.append(tuple(sums))
+    assert len(set(drawn)) > 1
+    net.eval()(stack)
+    assert len(seen.image) == 9
+
+
+@pytest.mark.parametrize(("encoding", "windows"), [("voting", 0), ("stacked", 2), ("long", 1)])
+def test_windows_are_drawn_where_windows_vote(encoding: Encoding, windows: int) -> None:
+    with pytest.raises(BirdlabError, match=rf"model\.training_windows={windows}"):
+        encoded(Seen(), encoding, windows)
 
 
 def test_shuffled_segments_are_the_same_ones_in_an_order_of_the_recording_s_own(stack: Tensor) -> None:
