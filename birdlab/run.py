@@ -34,7 +34,8 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 @dataclass(frozen=True)
 class Run:
     """A run directory: ``config.yaml``, ``checkpoints/``, ``metrics.json``, ``metrics.csv``, ``splits.json``,
-    ``scores.csv`` (a row a test sample), ``provenance.json`` and ``figures/``."""
+    ``scores.csv`` (a row a test sample; of species also ``references.csv``), ``provenance.json`` and
+    ``figures/``."""
 
     directory: Path
 
@@ -57,6 +58,10 @@ class Run:
     @property
     def scores(self) -> Path:
         return self.directory / "scores.csv"
+
+    @property
+    def references(self) -> Path:
+        return self.directory / "references.csv"
 
     @property
     def figures(self) -> Path:

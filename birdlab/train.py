@@ -53,6 +53,8 @@ def train(cfg: DictConfig, run: Run, callbacks: Sequence[Callback] = ()) -> Eval
         scores = compared(data, fitted.tested, "test", data)
         run.write_metrics(best_epoch=fitted.best_epoch, **scores.as_dict())
         write_csv(run.scores, scores.samples)
+        if scores.reference_samples:
+            write_csv(run.references, scores.reference_samples)
     return scores
 
 

@@ -26,6 +26,8 @@ class Evaluation:
         references: by name, each at its own validation-tuned threshold where it has one.
         samples: a row for each sample, as in ``scores.csv``: ``id`` and ``group``, what was predicted or
             scored, and what the source knows of it (`Source.facts`).
+        reference_samples: what each reference said of each sample, as in ``references.csv``: ``reference``,
+            ``id`` and a probability of each species; empty where references have no probabilities.
         network_tuned: at the threshold that the run's validation data chose.
         threshold: of ``network_tuned``, as a scaled probability.
         temperature: by which logits were divided where probabilities are reported.
@@ -37,6 +39,7 @@ class Evaluation:
     network: Scores
     references: Mapping[str, Scores]
     samples: Sequence[Mapping[str, Any]]
+    reference_samples: Sequence[Mapping[str, Any]] = ()
     network_tuned: Scores | None = None
     threshold: float | None = None
     temperature: float = 1.0

@@ -1,5 +1,7 @@
 """Species beside the commonest one, and beside what can be known without hearing the bird."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -39,7 +41,7 @@ def _(data: ClassificationData, tested: Tested, split: Split, own: SourceData) -
     samples = sample_table(data, tested, split)
     # The rows keep probabilities, whose order within a recording is that of the logits.
     network = torch.tensor([[row[f"p_{name}"] for name in data.names] for row in samples])
-    references = reference_scores(data, split, data if data.splits["train"] else own)
+    references = reference_logits(data, split, data if data.splits["train"] else own)
     tested_scores = tested.scores | _within(network, data, split)
     columns = MULTI if data.source.multilabel else SINGLE
     collections = [name for name in tested_scores if name.startswith(WITHIN)]
@@ -48,14 +50,17 @@ def _(data: ClassificationData, tested: Tested, split: Split, own: SourceData) -
         title=f"Scores on the {split} split, {len(samples)} recordings of {len(data.names)} species",
         columns=columns | {name: f"in {name.removeprefix(WITHIN)}" for name in collections},
         network=tested_scores,
-        references=references,
+        references={name: _scores(logits, data, split) for name, logits in references.items()},
         samples=samples,
+        reference_samples=[
+            row for name, logits in references.items() for row in _rows(name, logits, data, split)
+        ],
         temperature=tested.temperature,
     )
 
 
-def reference_scores(data: ClassificationData, split: Split, own: ClassificationData) -> dict[str, Scores]:
-    """What every network stands beside; none where there are no training recordings to fit on.
+def reference_logits(data: ClassificationData, split: Split, own: ClassificationData) -> dict[str, Tensor]:
+    """What every network stands beside, logits [N, K] by name; none without training recordings to fit on.
 
     ``commonest species`` always names the one with most training recordings, and ranks nothing: in a balanced
     data set that is chance.
@@ -69,11 +74,19 @@ def reference_scores(data: ClassificationData, split: Split, own: Classification
     else:
         constant = torch.zeros_like(prevalence)
         constant[prevalence.argmax()] = 1.0
-    logits = {
+    return {
         "commonest species": constant.float().expand(count, -1),
         "loudness, bandwidth, length": LoudnessBandwidthLength().fit(own).predict(data, split),
     }
-    return {name: _scores(each, data, split) for name, each in logits.items()}
+
+
+def _rows(name: str, logits: Tensor, data: ClassificationData, split: Split) -> list[dict[str, Any]]:
+    said = logits.sigmoid() if data.source.multilabel else logits.softmax(dim=1)
+    return [
+        {"reference": name, "id": sample.id}
+        | {f"p_{species}": float(f"{float(p):.6g}") for species, p in zip(data.names, each, strict=True)}
+        for sample, each in zip(data.samples(split), said, strict=True)
+    ]
 
 
 def _scores(logits: Tensor, data: ClassificationData, split: Split) -> Scores:

@@ -15,14 +15,17 @@ from birdlab.shortcuts import WITHIN, within_origin
 
 _COUNTS = ("recordings", "images")
 _SAID = "p_"
+_ROUNDING = 1e-4
+"""Of probabilities in CSV files; those of one species among several sum to 1 but for it."""
 
 
 def crossed(runs: Sequence[RunRecord]) -> list[RunRecord]:
     """Runs that differ in seed and fold alone, with those of one seed as one where each tests other samples.
 
     A fold of a small data set is too few recordings for a score of its own: of a species with seven, one is
-    tested. Scores of species are computed anew from the recordings of all folds. Any other score is the mean
-    over folds, weighted by their samples, which for a mean over samples is exact; so are the references.
+    tested. Where each recording is of one species, scores of network and references are computed anew from
+    the recordings of all folds. Any other score is the mean over folds, weighted by their samples, which for
+    a mean over samples is exact.
     """
     by_seed: dict[Any, list[RunRecord]] = {}
     for run in runs:
@@ -48,8 +51,12 @@ def _joined(folds: Sequence[RunRecord]) -> RunRecord:
     scores |= {
         name: sum(run.scores[name] for run in folds) for name in scores if name.rsplit("/", 1)[-1] in _COUNTS
     }
+    scores |= {f"test/{name}": value for name, value in _of_species(samples).items()}
+    truth = {row["id"]: row for row in samples}
+    said = [row for run in folds for row in run.reference_samples if row["id"] in truth]
     references = {
         name: _means([run.references[name] for run in folds], weights)
+        | _of_species([{**truth[row["id"]], **row} for row in said if row["reference"] == name])
         for name in first.references
         if all(name in run.references for run in folds)
     }
@@ -62,7 +69,7 @@ def _joined(folds: Sequence[RunRecord]) -> RunRecord:
         first,
         name=f"{first.name} and {len(folds) - 1} more folds",
         config={**first.config, **tested_folds},
-        scores=scores | {f"test/{name}": value for name, value in _of_species(samples).items()},
+        scores=scores,
         references=references,
         facts={**first.facts, **_facts(folds)},
         history=[_means(rows, [1] * len(folds)) for rows in epochs],
@@ -97,17 +104,21 @@ def _means(rows: Sequence[Mapping[str, Any]], weights: Sequence[int]) -> dict[st
 
 
 def _of_species(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
-    """Scores of species from the rows of ``scores.csv``; none of other tasks, and of several species each."""
-    names = [key.removeprefix(_SAID) for key in rows[0] if key.startswith(_SAID)]
-    labels = [row.get("label") for row in rows]
-    if not names or any(label not in names for label in labels):
+    """Scores from what was said of each recording; none of masks, or of several species at once.
+
+    Args:
+        rows: ``label``, ``origin`` where it is known, and a probability of each species, which sum to 1.
+    """
+    names = [key.removeprefix(_SAID) for key in (rows[0] if rows else {}) if key.startswith(_SAID)]
+    probabilities = torch.tensor([[float(row[_SAID + name]) for name in names] for row in rows])
+    exclusive = bool(names) and (probabilities.sum(dim=1) - 1).abs().max() < _ROUNDING * len(names)
+    if not exclusive or any(row["label"] not in names for row in rows):
         return {}
-    logits = torch.tensor([[float(row[_SAID + name]) for name in names] for row in rows]).log()
-    truth = torch.tensor([names.index(str(label)) for label in labels])
+    truth = torch.tensor([names.index(row["label"]) for row in rows])
     origins = [row.get("origin", "") for row in rows]
     found = [{origins[i] for i in (truth == label).nonzero()[:, 0].tolist()} for label in range(len(names))]
     origin_of = [next(iter(each)) if len(each) == 1 else "" for each in found]
-    within = within_origin(logits, truth, origins, origin_of)
-    return single_label_scores(logits, F.one_hot(truth, len(names))) | {
+    within = within_origin(probabilities.log(), truth, origins, origin_of)
+    return single_label_scores(probabilities.log(), F.one_hot(truth, len(names))) | {
         f"{WITHIN}{origin}": value for origin, value in within.items()
     }

@@ -59,6 +59,7 @@ class RunRecord:
         facts: the rest of ``metrics.json`` and ``provenance.json``: threshold, wall_s, commit, ...
         history: one mapping of metrics an epoch.
         samples: rows of ``scores.csv``.
+        reference_samples: rows of ``references.csv``.
         splits: how many samples there are of each.
         pictures: of some test samples.
         threshold: of the pictures' probabilities.
@@ -74,6 +75,7 @@ class RunRecord:
     facts: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
     samples: Sequence[Mapping[str, str]] = ()
+    reference_samples: Sequence[Mapping[str, str]] = ()
     splits: Mapping[str, int] = field(default_factory=dict)
     pictures: Sequence[Picture] = ()
     threshold: float = 0.5
@@ -160,6 +162,7 @@ def read_run(directory: Path, name: str) -> RunRecord:
     config = tried("config.yaml", lambda: flat(_plain_config(run))) or {}
     history = tried("metrics.csv", lambda: read_history(directory / "metrics.csv")) or []
     samples = tried("scores.csv", lambda: _read_table(run.scores)) or []
+    reference_samples = tried("references.csv", lambda: _read_table(run.references)) or []
     splits = tried("splits.json", lambda: run.read_json("splits.json")) or {}
     threshold, pictures = tried("figures/samples", lambda: _read_pictures(run.figures / "samples")) or (
         0.5,
@@ -187,6 +190,7 @@ def read_run(directory: Path, name: str) -> RunRecord:
         facts=provenance | {key: value for key, value in metrics.items() if not isinstance(value, dict)},
         history=history,
         samples=samples,
+        reference_samples=reference_samples,
         splits={str(split): len(ids) for split, ids in splits.items() if isinstance(ids, list)},
         pictures=pictures,
         threshold=threshold,

@@ -28,10 +28,14 @@ def fold(number: int, said: list[tuple[str, str, str]], *, seed: int = 0, **sett
         "finished",
         config=config | {key.replace("__", "."): value for key, value in settings.items()},
         scores={"test/accuracy": right, "test/loss": 1.0 + number, "test/recordings": len(said)},
-        references={"commonest": {"accuracy": 0.25 * number}},
+        references={name: {"accuracy": 0.25 * number} for name in ("always crow", "other")},
         facts={"wall_s": 10.0 + number, "peak_memory_gb": 1.0 + number, "best_epoch": 3 + number},
         history=[{"epoch": epoch, "val/loss": 1.0 + number} for epoch in range(3 - number)],
         samples=rows,
+        reference_samples=[
+            {"reference": "always crow", "id": id, "p_crow": "1.0", "p_gull": "0.0", "p_wren": "0.0"}
+            for id, *_ in said
+        ],
         splits={"train": 4, "test": len(said)},
     )
 
@@ -52,11 +56,29 @@ def test_scores_of_species_are_of_all_recordings_together() -> None:
     assert 0 < one.scores["test/average_precision"] < 1
 
 
+def test_so_are_those_of_references() -> None:
+    (one,) = crossed([fold(0, FIRST), fold(1, SECOND)])
+    found = one.references["always crow"]
+    assert found["accuracy"] == pytest.approx(3 / 6)
+    assert found["macro_f1"] == pytest.approx(6 / 9 / 3)  # the mean over folds would be 2/3 / 3
+    assert found["roc_auc"] == 0.5
+
+
+def test_probabilities_of_several_species_at_once_are_no_shares() -> None:
+    runs = [fold(0, FIRST), fold(1, SECOND)]
+    for run in runs:
+        for row in run.samples:
+            row["p_gull"] = "0.9"  # type: ignore[index]
+    (one,) = crossed(runs)
+    assert one.scores["test/accuracy"] == pytest.approx((4 * 3 / 4 + 2 * 1 / 2) / 6)
+    assert "test/macro_f1" not in one.scores
+
+
 def test_other_scores_are_means_weighted_by_samples_and_costs_are_sums() -> None:
     (one,) = crossed([fold(0, FIRST), fold(1, SECOND)])
     assert one.scores["test/loss"] == pytest.approx((4 * 1 + 2 * 2) / 6)
     assert one.scores["test/recordings"] == 6
-    assert one.references["commonest"]["accuracy"] == pytest.approx(2 * 0.25 / 6)
+    assert one.references["other"] == {"accuracy": pytest.approx(2 * 0.25 / 6)}
     assert (one.facts["wall_s"], one.facts["peak_memory_gb"], one.facts["best_epoch"]) == (21.0, 2.0, "3/4")
     assert one.history == [{"epoch": 0, "val/loss": 1.5}, {"epoch": 1, "val/loss": 1.5}]
     assert (one.splits["test"], len(one.samples)) == (6, 6)
