@@ -186,7 +186,7 @@ def test_weights_and_species_of_a_config_are_what_the_data_say(settings: list[st
 
 
 def test_every_study_is_what_the_paper_says() -> None:
-    for study in set(STUDIES) - {"species_frontier"}:
+    for study in set(STUDIES) - {"species_frontier", "multilabel"}:
         cfg = config.compose([f"+experiment={study}"])
         assert cfg.name == study
         assert (cfg.epochs, cfg.data.segments, cfg.data.species) == (20, 10, 6)
