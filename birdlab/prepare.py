@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -27,6 +28,7 @@ def prepare(cfg: DictConfig, run: Run, devices: Devices) -> SourceData:
     check_start(cfg, data)
     task = build_task(cfg, pretrained=not run.last.is_file())
     config.check_monitor(cfg, task.logged)
+    check_callbacks(cfg, task)
     data.prepare_data()
     data.setup("fit")
     probed = [key for key in ("trainer.precision", "memory_format") if OmegaConf.select(cfg, key) == "auto"]
@@ -47,23 +49,41 @@ def prepare(cfg: DictConfig, run: Run, devices: Devices) -> SourceData:
     return data
 
 
+def check_callbacks(cfg: DictConfig, task: Task) -> None:
+    """Callbacks that draw what a task makes are those of this task: they are called when time has been spent.
+
+    Raises:
+        BirdlabError: names one that isn't.
+    """
+    for name, callback in cfg.callbacks.items():
+        kind = get_class(callback._target_)
+        if not isinstance(task, getattr(kind, "suits", Task)):
+            raise BirdlabError(
+                f"callbacks.{name}: {kind.__name__} is not for a {type(task).__name__}. Where masks are "
+                "learned, set callbacks=default, early_stopping or averaged; where species are, set "
+                "callbacks=species, species_early_stopping, species_averaged or species_frozen."
+            )
+
+
 def check_start(cfg: DictConfig, data: SourceData) -> None:
     """What a network is tested on was not trained on by the run that it starts from.
 
     Raises:
         BirdlabError: names a recording that was.
     """
-    start = Path(str(cfg.start_from)).expanduser() / "splits.json" if cfg.start_from else None
-    if start is None or not start.is_file():
-        return
-    before = json.loads(start.read_text(encoding="utf-8"))
-    trained = {recording_of(id) for split in ("train", "val") for id in before.get(split, [])}
-    both = sorted({recording_of(sample.id) for sample in data.splits["test"]} & trained)
-    if both:
-        raise BirdlabError(
-            f"start_from={cfg.start_from} was trained on {len(both)} recordings that are to be tested now, "
-            f"e.g. {both[0]}: scores would be too good. Start from a run that has the same test split."
-        )
+    tested = {recording_of(sample.id) for sample in data.splits["test"]}
+    for key in ("start_from", "model.weights"):
+        start = OmegaConf.select(cfg, key)
+        splits = Path(str(start)).expanduser() / "splits.json"
+        if not start or not splits.is_file():
+            continue
+        before = json.loads(splits.read_text(encoding="utf-8"))
+        trained = {recording_of(id) for split in ("train", "val") for id in before.get(split, [])}
+        if both := sorted(tested & trained):
+            raise BirdlabError(
+                f"{key}={start} was trained on {len(both)} recordings that are to be tested now, e.g. "
+                f"{both[0]}: scores would be too good. Start from a run that has the same test split."
+            )
 
 
 def settle_speed(cfg: DictConfig, task: Task, data: SourceData, device: torch.device) -> None:

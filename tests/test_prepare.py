@@ -10,12 +10,12 @@ import torch
 from omegaconf import OmegaConf
 
 from birdlab import config
-from birdlab.build import build_task
+from birdlab.build import build_data, build_task
 from birdlab.data.annotated_audio import AnnotatedAudio
 from birdlab.data.joined import Joined
 from birdlab.data.source import Sample
 from birdlab.errors import BirdlabError
-from birdlab.prepare import check_start, settle_paths
+from birdlab.prepare import check_callbacks, check_start, settle_paths
 from birdlab.run import Run
 
 
@@ -39,6 +39,9 @@ def test_recordings_that_the_weights_have_seen_are_not_tested(tmp_path: Path) ->
         ):
             check_start(cfg, data_testing("XC3", seen))  # type: ignore[arg-type]
     check_start(OmegaConf.create({"start_from": None}), data_testing("XC1"))  # type: ignore[arg-type]
+    weights = OmegaConf.create({"model": {"weights": str(tmp_path)}})
+    with pytest.raises(BirdlabError, match=r"model\.weights=.* was trained on 1 recordings"):
+        check_start(weights, data_testing("XC2"))  # type: ignore[arg-type]
 
 
 def test_training_starts_from_another_run(tmp_path: Path) -> None:
@@ -67,3 +70,26 @@ def test_paths_of_parts_are_said_in_full(tmp_path: Path, monkeypatch: pytest.Mon
     source = Joined(parts={"boxes": AnnotatedAudio(root=Path("mine"))})
     settle_paths(cfg, SimpleNamespace(source=source))  # type: ignore[arg-type]
     assert cfg.data.parts.boxes.root == str(tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("mobilenet_optimizers", "early_stopping"), "callbacks.panels: PredictionPanels"),
+        (("focal_tversky", "species_frozen"), "callbacks.figures: SpeciesFigures"),
+    ],
+)
+def test_callbacks_of_another_task_are_refused(words: tuple[str, str], named: str) -> None:
+    study, callbacks = words
+    cfg = config.compose([f"+experiment={study}", f"callbacks={callbacks}"])
+    if "names" in cfg.task:
+        cfg.task.names, cfg.task.classes = ["owl", "wren"], 2
+    with pytest.raises(BirdlabError, match=named):
+        check_callbacks(cfg, build_task(cfg))
+
+
+@pytest.mark.parametrize("words", [("mobilenet_optimizers", "levels"), ("focal_tversky", "species")])
+def test_augmentation_of_another_task_is_refused(words: tuple[str, str]) -> None:
+    study, augment = words
+    with pytest.raises(BirdlabError, match="augment"):
+        build_data(config.compose([f"+experiment={study}", f"augment={augment}"]))

@@ -42,9 +42,11 @@ class FrontEnd(nn.Module):
     ) -> None:
         super().__init__()
         if kind not in ("decibel", "pcen"):
-            raise BirdlabError(f"data.front_end={kind}: give decibel or pcen.")
+            raise BirdlabError(f"task.module.front_end.kind={kind}: give decibel or pcen.")
         if top_db <= 0 or scale_db <= 0:
-            raise BirdlabError(f"data.top_db={top_db:g}, data.scale_db={scale_db:g}: give numbers above 0.")
+            raise BirdlabError(
+                f"task.module.front_end.top_db={top_db:g}, scale_db={scale_db:g}: give numbers above 0."
+            )
         self.kind = kind
         self.sample_rate, self.hop = sample_rate, hop
         self.top_db, self.scale_db = top_db, scale_db

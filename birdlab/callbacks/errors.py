@@ -27,6 +27,8 @@ class ErrorAnalysis(Callback):
         folder: where to; None is ``figures/`` of the run directory.
     """
 
+    suits = SegmentationTask
+
     def __init__(self, samples: int = 10, folder: Path | None = None) -> None:
         self.samples = samples
         self.folder = folder

@@ -39,6 +39,8 @@ class PredictionPanels(Callback):
         samples: from the emptiest mask to the fullest.
     """
 
+    suits = SegmentationTask
+
     def __init__(self, every: int = 5, samples: int = 4) -> None:
         self.every = every
         self.samples = samples
@@ -79,6 +81,8 @@ class StudyFigures(Callback):
         mode: whether its largest (``max``) or smallest (``min``) value is.
         samples: in ``examples`` and ``predictions``.
     """
+
+    suits = SegmentationTask
 
     def __init__(self, score: str = "val/iou_resized", mode: str = "max", samples: int = 4) -> None:
         self.score = score

@@ -21,6 +21,8 @@ class FrozenEncoder(Callback):
         BirdlabError: if that is no whole number from 0.
     """
 
+    suits = ClassificationTask
+
     def __init__(self, epochs: int) -> None:
         if not isinstance(epochs, int) or epochs < 0:
             raise BirdlabError(f"callbacks.frozen.epochs={epochs}: give a whole number, 0 for none.")

@@ -28,6 +28,8 @@ class SpeciesFigures(Callback):
         mode: whether its largest (``max``) or smallest (``min``) value is.
     """
 
+    suits = ClassificationTask
+
     def __init__(self, score: str = "val/accuracy", mode: str = "max") -> None:
         self.score = score
         self.mode = mode

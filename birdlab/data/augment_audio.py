@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from birdlab.audio.mel import decibels, power_of
+from birdlab.data.loading import Batch
 from birdlab.data.source import Sample, Source
 from birdlab.data.species import NoiseFolder, SpeciesSource
 from birdlab.errors import BirdlabError
@@ -93,33 +94,39 @@ class SpeciesAugmentation(nn.Module):
         # A silent clip has no level that could be set.
         self.clips = clips[clips.float().mean(dim=(1, 2, 3)) > float(decibels(torch.tensor(0.0)))]
 
-    def forward(
-        self, stack: Tensor, label: Tensor, *, classes: int, step: Sequence[int]
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Batch, *, classes: int, step: Sequence[int]) -> Batch:
         """Augment one batch.
 
         Args:
-            stack: levels in dB [B, S, M, T].
-            label: int64 [B] or shares [B, K].
+            batch: ``stack``, levels in dB [B, S, M, T]; ``label``, int64 [B] or shares [B, K]; and where
+                there is one ``prior`` [B, P].
             classes: K.
             step: rank and step of the training; all that the draws depend on beside ``seed``.
 
         Returns:
-            The stack in the same shape and precision, and the labels: shares [B, K] with ``mixup``, otherwise
-            as they were.
+            The batch with its stack in the same shape and precision. With ``mixup`` labels are shares [B, K],
+            and the prior is mixed as they are.
         """
+        stack, label = batch["stack"], batch["label"]
         rng = np.random.default_rng((self.seed, *step))
-        batch, segments, mels, frames = stack.shape
+        size, segments, mels, frames = stack.shape
         power = power_of(_joined(stack.float()))
         power = rolled(power, shifts(power, self.shift, rng))
         power = self._noisy(power, rng)
+        changed: Batch = {}
         if self.mixup > 0:
-            power, label = self._mixed(power, label, classes, rng)
+            other = torch.from_numpy(rng.permutation(size)).to(power.device)
+            share = column(rng.beta(self.mixup, self.mixup, size), power)
+            power = _mixed(power, other, share)
+            changed["label"] = F.one_hot(label, classes).float() if label.ndim == 1 else label
+            changed |= {"prior": batch["prior"]} if "prior" in batch else {}
+            changed = {key: torch.lerp(each[other], each, share[:, 0]) for key, each in changed.items()}
         if self.gain_db is not None:
-            power = power * column(10 ** (rng.uniform(*self.gain_db, batch) / 10), power)
+            power = power * column(10 ** (rng.uniform(*self.gain_db, size) / 10), power)
         stretches = ((self.frequency_masks, self.mask_frequency, 1), (self.time_masks, self.mask_time, 2))
         level = masked(decibels(power), stretches, rng)
-        return level.reshape(batch, mels, segments, frames).transpose(1, 2).to(stack.dtype), label
+        made = level.reshape(size, mels, segments, frames).transpose(1, 2).to(stack.dtype)
+        return batch | changed | {"stack": made}
 
     def _noisy(self, power: Tensor, rng: np.random.Generator) -> Tensor:
         if not len(self.clips):
@@ -131,16 +138,12 @@ class SpeciesAugmentation(nn.Module):
         ratio = 10 ** (-rng.uniform(*self.snr_db, len(power)) / 10) * (rng.random(len(power)) < self.noise_p)
         return power + noise * (_mean(power) / _mean(noise)) * column(ratio, power)
 
-    def _mixed(
-        self, power: Tensor, label: Tensor, classes: int, rng: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
-        other = torch.from_numpy(rng.permutation(len(power))).to(power.device)
-        share = column(rng.beta(self.mixup, self.mixup, len(power)), power)
-        level = _mean(power)
-        even = power / level
-        targets = F.one_hot(label, classes).float() if label.ndim == 1 else label
-        mixed = share[:, 0] * targets + (1 - share[:, 0]) * targets[other]
-        return level * (share * even + (1 - share) * even[other]), mixed
+
+def _mixed(power: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    """Each recording and another one, both at the level of the first."""
+    level = _mean(power)
+    even = power / level
+    return level * (share * even + (1 - share) * even[other])
 
 
 def _joined(stack: Tensor) -> Tensor:

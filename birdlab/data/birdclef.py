@@ -43,8 +43,8 @@ class BirdCLEF(Recordings):
         on_error: ``raise`` stops at the first unreadable file, row without file or file without row; ``skip``
             leaves them out and counts them, for which every recording is decoded once.
         origins: species by the collection that they come from, where the table has no ``origin``.
-        soundscapes: in multi-label mode, the rows of ``train_soundscape_labels.csv`` are this split, and the
-            recordings the others.
+        soundscapes: in multi-label mode, the rows of ``train_soundscape_labels.csv`` are this split; training
+            gets the recordings that would have been.
     """
 
     root: Path
@@ -78,7 +78,11 @@ class BirdCLEF(Recordings):
         if self.soundscapes is None:
             return super().splits()
         splits = replace(self, n_train=None, n_val=None, n_test=None, soundscapes=None).splits()
-        splits[self.soundscapes] = list(soundscape_rows(self.root, self.names, self._stack_s))
+        splits["train"] = [*splits["train"], *splits[self.soundscapes]]
+        unreadable: list[str] | None = [] if self.on_error == "skip" else None
+        splits[self.soundscapes] = list(soundscape_rows(self.root, self.names, self._stack_s, unreadable))
+        if unreadable:
+            self._read[1]["unreadable soundscapes"] = unreadable
         return finish(splits, replace(self, folds=None))
 
     def report(self, splits: Mapping[Split, Sequence[Sample]]) -> list[Table]:

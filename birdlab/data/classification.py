@@ -17,6 +17,7 @@ from birdlab.data.loading import Draw
 from birdlab.data.module import SourceData
 from birdlab.data.source import SPLITS, Split
 from birdlab.data.species import LabelledStack, SpeciesSource
+from birdlab.errors import BirdlabError
 
 Batch = dict[str, Any]
 """``stack`` float16 [B, S, M, T], levels in dB; ``label`` int64 [B], or float32 [B, K] where targets are
@@ -47,6 +48,8 @@ class ClassificationData(SourceData):
         seed: int = 0,
     ) -> None:
         super().__init__(source, batch_size, num_workers, cache_dir, seed)
+        if not isinstance(augment, SpeciesAugmentation | None):
+            raise BirdlabError("augment is for pictures with masks: set augment=species, or none.")
         self.augment = augment
 
     @property
@@ -118,10 +121,8 @@ class ClassificationData(SourceData):
         trainer = self.trainer
         if self.augment is None or trainer is None or not trainer.training:
             return batch
-        stack, label = self.augment(
-            batch["stack"], batch["label"], classes=len(self.names), step=self.drawing_step()
-        )
-        return batch | {"stack": stack, "label": label}
+        augmented: Batch = self.augment(batch, classes=len(self.names), step=self.drawing_step())
+        return augmented
 
     def _loader(self, split: Split, *, training: bool = False) -> DataLoader[Batch]:
         self.load(split)

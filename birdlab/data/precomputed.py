@@ -45,7 +45,8 @@ def read_levels(path: Path, n_mels: int) -> NDArray[np.float32]:
     if not np.issubdtype(values.dtype, np.floating):
         raise BirdlabError(f"{path}: holds {values.dtype}: save levels in dB as floats, or bytes.")
     if not np.isfinite(values).all():
-        raise BirdlabError(f"{path}: {np.count_nonzero(~np.isfinite(values))} values are NaN or infinite.")
+        bad = np.count_nonzero(~np.isfinite(values))
+        raise BirdlabError(f"{path}: {bad} values are NaN or infinite. Compute it anew.")
     levels: NDArray[np.float32] = values.astype(np.float32)
     return levels
 
@@ -54,7 +55,7 @@ def _mapped(path: Path) -> NDArray[np.generic]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise BirdlabError(f"{path}: cannot be read as an array of NumPy ({error}).") from error
+        raise BirdlabError(f"{path}: cannot be read as an array of NumPy ({error}). Save it anew.") from error
     if not isinstance(array, np.ndarray) or array.ndim != 2:
         raise BirdlabError(f"{path}: expected one array [bands, frames].")
     return array

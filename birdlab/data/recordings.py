@@ -1,6 +1,7 @@
 """Labelled recordings, curated as a study needs them, split, and read as stacks."""
 
 import math
+import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,8 +46,8 @@ class Recordings(SpeciesSource):
             Repetition shows, and where one species' recordings are shorter it tells the species.
         trim: what stays of longer ones: ``centre``, ``energy`` (the stretch with the most above the
             background) or ``mask`` (the stretch with most foreground).
-        masks: for ``trim=mask``, a folder with a PNG for each recording, by name: what a segmentation run
-            predicted; its columns span the whole recording.
+        masks: for ``trim=mask``, the folder that ``birdlab.predict --mask`` wrote for these recordings; or
+            one with a PNG of each, by name, whose columns span the whole recording.
         balance: as many recordings of each species as of the rarest.
         exclude_secondary: recordings with another target among their secondary labels are left out; not in
             multi-label mode.
@@ -114,7 +115,9 @@ class Recordings(SpeciesSource):
         # A recording that the curation has left out may be what links two of one visit.
         everything = [each for each in self.recordings() if each.species in self.names]
         groups = sessions(everything, self.session_gap)
-        parts = self.folds if self.folds is not None else sum(share > 0 for share in self.fractions)
+        parts = sum(share > 0 for share in self.fractions)
+        if self.folds is not None:
+            parts = self.folds + (self.fractions[2] > 0 and not self.fold_tests)
         if parts > 1 and not self.multilabel:
             check_divisible(table, groups, parts)
         samples = [self._sample(each, groups[each.id]) for each in table]
@@ -143,7 +146,8 @@ class Recordings(SpeciesSource):
         if self.trim == "energy":
             first = loudest(levels, length)
         elif self.trim == "mask":
-            foreground = np.count_nonzero(read_image(sample.files[1]), axis=0).astype(np.float64)
+            windows = [np.count_nonzero(read_image(file), axis=0) for file in sample.files[1:]]
+            foreground = np.concatenate(windows).astype(np.float64)
             first = fullest(stretched(foreground, total), length)
         else:
             first = centred(total, length)
@@ -198,18 +202,25 @@ class Recordings(SpeciesSource):
         if self.masks is None:
             return ()
         # In one folder or in one for each species, as birdlab.predict leaves them.
-        places = [
-            self.masks / folder / f"{recording.id}{ending}"
-            for folder in ("", recording.species)
-            for ending in (".png", ".mask.png")
-        ]
-        for file in places:
-            if file.is_file():
-                return (file,)
+        folders = [self.masks, self.masks / recording.species]
+        for folder in folders:
+            for ending in (".png", ".mask.png"):
+                if (file := folder / f"{recording.id}{ending}").is_file():
+                    return (file,)
+            # One file for each window, named after its start.
+            if windows := list((folder / f"{recording.id}.masks").glob("*.png")):
+                return tuple(sorted(windows, key=_start_s))
         raise BirdlabError(
-            f"{places[0]}: no mask for {recording.file.name}. Predict it with --mask by a run whose windows "
-            "are as long as the recordings, or set data.trim=centre."
+            f"{folders[0]}: no {recording.id}.mask.png for {recording.file.name}. Predict it by birdlab.predict with --mask, or "
+            "set data.trim=centre."
         )
+
+
+def _start_s(window: Path) -> float:
+    start = re.search(r"@([\d.]+)s", window.name)
+    if start is None:
+        raise BirdlabError(f"{window}: no mask of birdlab.predict, which calls it NAME@SECONDSs.png.")
+    return float(start[1])
 
 
 def real_sound(samples: Sequence[LabelledStack], names: Sequence[str], stack_s: float) -> Table:

@@ -40,6 +40,8 @@ class SegmentationData(SourceData):
         seed: int = 0,
     ) -> None:
         super().__init__(source, batch_size, num_workers, cache_dir, seed)
+        if not isinstance(augment, Augmentation | LevelAugmentation | None):
+            raise BirdlabError("augment=species is for species: set augment=physical, levels, or none.")
         if isinstance(augment, LevelAugmentation) and source.picture != "level":
             raise BirdlabError("augment=levels is for pictures of levels: set data.picture=level.")
         self.augment = augment

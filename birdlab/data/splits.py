@@ -219,7 +219,25 @@ def _dealt(order: Sequence[str], held: dict[str, Counter[str]], shares: Sequence
         spare = [group for group in order if taken[parts[group]] > 1]
         if share > 0 and taken[part] == 0 and spare:
             parts[min(spare, key=lambda group: held[group].total())] = part
+    _spread(parts, held, [part for part, share in enumerate(shares) if share > 0])
     return parts
+
+
+def _spread(parts: dict[str, int], held: dict[str, Counter[str]], wanted: Sequence[int]) -> None:
+    """Give each part some of every kind, as far as others can spare it: a score would leave the kind out."""
+    number = Counter((part, kind) for group, part in parts.items() for kind in held[group])
+    for kind in sorted({kind for kinds in held.values() for kind in kinds}):
+        for part in wanted:
+            spare = [
+                group
+                for group, own in parts.items()
+                if kind in held[group] and all(number[own, each] > 1 for each in held[group])
+            ]
+            if number[part, kind] == 0 and spare:
+                moved = min(spare, key=lambda group: held[group].total())
+                number.subtract((parts[moved], each) for each in held[moved])
+                number.update((part, each) for each in held[moved])
+                parts[moved] = part
 
 
 def _draw(seed: int, name: str) -> bytes:

@@ -7,15 +7,17 @@ from itertools import pairwise
 
 from birdlab.data.curation import Recording
 from birdlab.data.pairs import listed
+from birdlab.data.splits import recording_id
 from birdlab.errors import BirdlabError
 
 
 def sessions(recordings: Sequence[Recording], gap: int) -> dict[str, str]:
     """What was recorded by one person, or on one visit: recordings that look alike for that reason alone.
 
-    One author is one group. Numbers of xeno-canto are given out in order of upload, and people upload a
-    visit's recordings one after the other: recordings of one species whose numbers differ by ``gap`` at most
-    are one group, too. Groups that share a recording are one.
+    One author is one group, and so are channels that are files of their own (``_left``, ``_right``). Numbers
+    of xeno-canto are given out in order of upload, and people upload a visit's recordings one after the
+    other: recordings of one species whose numbers differ by ``gap`` at most are one group, too. Groups that
+    share a recording are one.
 
     Args:
         recordings: the table.
@@ -35,12 +37,15 @@ def sessions(recordings: Sequence[Recording], gap: int) -> dict[str, str]:
         low, high = sorted((find(one), find(other)))
         leader[high] = low
 
+    first_by: dict[str, str] = {}
     first_of: dict[str, str] = {}
     numbered: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
     for each in recordings:
         if each.author:
-            join(first_of.setdefault(each.author, each.id), each.id)
-        if number := re.fullmatch(r"XC(\d+)", each.id):
+            join(first_by.setdefault(each.author, each.id), each.id)
+        # Channels of one recording, which data sets keep as files of their own, are one group.
+        join(first_of.setdefault(recording_id(each.id), each.id), each.id)
+        if number := re.fullmatch(r"XC(\d+)", recording_id(each.id)):
             numbered[each.species].append((int(number[1]), each.id))
     for visits in numbered.values():
         visits.sort()

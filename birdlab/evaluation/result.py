@@ -13,6 +13,9 @@ from birdlab.data.module import SourceData
 from birdlab.data.source import Split
 from birdlab.tasks.base import Scores, Task, Tested
 
+_TERMINAL = 80
+"""Characters that a line of a terminal has at least."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -61,16 +64,27 @@ class Evaluation:
         return {name: value for name, value in content.items() if value is not None}
 
     def table(self) -> Table:
-        """Network and references in rows, scores in columns."""
-        table = Table(title=self.title, title_style="bold", box=box.SIMPLE_HEAD, padding=0)
-        table.add_column("", no_wrap=True)
-        for heading in self.columns.values():
-            table.add_column(heading, justify="right", no_wrap=True)
+        """Network and references in rows and scores in columns; the other way round where scores are many."""
         rows = {"network" if self.network_tuned is None else "network at .50": self.network}
         if self.network_tuned is not None:
             rows[f"network at {self.threshold:.2f} (validation)".replace("0.", ".")] = self.network_tuned
-        for name, scores in (rows | dict(self.references)).items():
-            table.add_row(name, *(f"{scores[key]:.3f}" if key in scores else "" for key in self.columns))
+        rows |= self.references
+        cells = [
+            ["", *self.columns.values()],
+            *(
+                [name, *(f"{scores[key]:.3f}" if key in scores else "" for key in self.columns)]
+                for name, scores in rows.items()
+            ),
+        ]
+        columns = list(zip(*cells, strict=True))
+        wide = sum(1 + max(map(len, column)) for column in columns) > _TERMINAL
+        if wide:
+            cells = [list(column) for column in columns]
+        table = Table(title=self.title, title_style="bold", box=box.SIMPLE_HEAD, padding=0)
+        for place, heading in enumerate(cells[0]):
+            table.add_column(heading, justify="right" if place else "left", no_wrap=not (wide and place))
+        for row in cells[1:]:
+            table.add_row(*row)
         return table
 
 

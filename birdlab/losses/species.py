@@ -46,13 +46,29 @@ class SpeciesBCE(nn.Module):
     """Binary cross-entropy of each species by itself, averaged over recordings and species.
 
     For recordings that hold several species, or none; targets may be anything in 0..1.
+
+    Args:
+        class_weights, counts: as of `SpeciesCrossEntropy`.
+
+    Raises:
+        BirdlabError: for weights that can't be.
     """
+
+    weights: Tensor | None
+
+    def __init__(
+        self,
+        class_weights: Literal["balanced"] | Sequence[float] | None = None,
+        counts: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("weights", _weights(class_weights, counts), persistent=False)
 
     def forward(self, logits: Tensor, label: Tensor) -> Tensor:
         """The loss of logits [B, K] and labels, int64 [B] or shares float [B, K]."""
         logits = logits.float()
         truth = F.one_hot(label, logits.shape[1]) if label.ndim == 1 else label
-        return F.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype))
+        return F.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype), self.weights)
 
 
 def _weights(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from torch import Tensor, nn
 
@@ -40,11 +41,13 @@ def classifier(
         training_windows: where windows vote, how many of a recording each training step draws; None for all.
 
     Raises:
-        BirdlabError: if the weights are absent, damaged or those of another network.
+        BirdlabError: if the weights are absent, damaged or those of another network, or for another ``stem``.
         ValueError: if K is not known, or the network has no convolution or no linear layer.
     """
     if classes is None:
         raise ValueError("classes=None: it comes from the data set; set task=classification")
+    if stem not in get_args(FirstConv):
+        raise BirdlabError(f"model.stem={stem}: give one of {', '.join(get_args(FirstConv))}.")
     net = build(num_classes=classes)
     state = None if weights is None else _state(weights, imagenet)
     replace_first_conv(net, channels(encoding, segments))

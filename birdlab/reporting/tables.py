@@ -23,6 +23,8 @@ HEADINGS = {
     "macro_f1": "macro F1",
     "average_precision": "average precision",
     "roc_auc": "ROC-AUC",
+    "micro_f1": "micro F1",
+    "row_f1": "row F1",
 }
 """Scores that a paper prints, in this order; every score is in the CSV files."""
 COSTS = {

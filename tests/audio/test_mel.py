@@ -176,7 +176,7 @@ def test_pcen_runs_on_from_segment_to_segment() -> None:
 
 @pytest.mark.parametrize("wrong", [{"kind": "mfcc"}, {"top_db": 0.0}, {"scale_db": -1.0}])
 def test_impossible_front_ends_are_named(wrong: dict[str, object]) -> None:
-    with pytest.raises(BirdlabError, match=r"data\.(front_end|top_db)"):
+    with pytest.raises(BirdlabError, match=r"task\.module\.front_end\.(kind|top_db)="):
         FrontEnd(**{"sample_rate": RATE, "hop": 500} | wrong)  # type: ignore[arg-type]
 
 

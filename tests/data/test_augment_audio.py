@@ -28,9 +28,11 @@ def whole(stack: torch.Tensor) -> torch.Tensor:
 
 
 def augmented(
-    stack: torch.Tensor, step: tuple[int, ...] = (0, 0), **settings: object
+    stack: torch.Tensor, step: tuple[int, ...] = (0, 0), label: torch.Tensor = LABELS, **settings: object
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    return SpeciesAugmentation(**settings)(stack, LABELS, classes=3, step=step)  # type: ignore[arg-type]
+    augment = SpeciesAugmentation(**settings)  # type: ignore[arg-type]
+    batch = augment({"stack": stack, "label": label}, classes=3, step=step)
+    return batch["stack"], batch["label"]
 
 
 def test_nothing_is_changed_unless_asked_for(stack: torch.Tensor) -> None:
@@ -42,12 +44,11 @@ def test_nothing_is_changed_unless_asked_for(stack: torch.Tensor) -> None:
 
 def test_draws_depend_on_seed_and_step_alone(stack: torch.Tensor) -> None:
     everything = {"shift": 0.5, "mixup": 0.4, "gain_db": (-6, 6), "time_masks": 2, "frequency_masks": 1}
-    augment = SpeciesAugmentation(**everything, seed=3)  # type: ignore[arg-type]
-    first = augment(stack, LABELS, classes=3, step=(0, 7))
+    first = augmented(stack, (0, 7), seed=3, **everything)
     torch.manual_seed(99)
-    other_step = augment(stack, LABELS, classes=3, step=(0, 8))
-    other_rank = augment(stack, LABELS, classes=3, step=(1, 7))
-    fresh = SpeciesAugmentation(**everything, seed=3)(stack, LABELS, classes=3, step=(0, 7))  # type: ignore[arg-type]
+    other_step = augmented(stack, (0, 8), seed=3, **everything)
+    other_rank = augmented(stack, (1, 7), seed=3, **everything)
+    fresh = augmented(stack, (0, 7), seed=3, **everything)
     assert all(torch.equal(one, other) for one, other in zip(first, fresh, strict=True))
     for other in (other_step, other_rank):
         assert not torch.equal(first[0], other[0])
@@ -89,10 +90,19 @@ def test_mixup_adds_powers_and_shares_out_labels(stack: torch.Tensor) -> None:
 
 def test_mixup_of_shares_keeps_their_sum_of_parts(stack: torch.Tensor) -> None:
     shares = torch.tensor([[1, 0.5, 0], [0, 1, 0], [0, 0, 0], [1, 1, 1]])
-    _, labels = SpeciesAugmentation(mixup=0.5)(stack, shares, classes=3, step=(0, 0))
+    _, labels = augmented(stack, label=shares, mixup=0.5)
     assert labels.min() >= 0
     assert labels.max() <= 1
     assert not torch.equal(labels, shares)
+
+
+def test_place_and_date_are_mixed_as_labels_are(stack: torch.Tensor) -> None:
+    prior = torch.eye(4)
+    batch = {"stack": stack, "label": torch.arange(4), "prior": prior, "id": list("abcd")}
+    mixed = SpeciesAugmentation(mixup=1.0)(batch, classes=4, step=(0, 0))
+    assert not torch.equal(mixed["prior"], prior)
+    assert torch.equal(mixed["prior"], mixed["label"])
+    assert mixed["id"] == batch["id"]
 
 
 def test_masks_hide_stretches_and_bands_only(stack: torch.Tensor) -> None:
@@ -131,7 +141,8 @@ def test_noise_is_added_at_the_ratio_that_was_drawn(birds: ModuleType, tmp_path:
     stack = torch.from_numpy(
         np.stack([source.decode(sample)["stacks"] for sample in source.splits()["train"]])
     ).float()
-    noisy, labels = augment(stack, torch.zeros(4, dtype=torch.long), classes=1, step=(0, 0))
+    batch = augment({"stack": stack, "label": torch.zeros(4, dtype=torch.long)}, classes=1, step=(0, 0))
+    noisy, labels = batch["stack"], batch["label"]
     added = power_of(noisy) - power_of(stack)
     ratio = decibels(power_of(stack).mean(dim=(1, 2, 3))) - decibels(added.mean(dim=(1, 2, 3)))
     torch.testing.assert_close(ratio, torch.full((4,), 5.0), atol=0.05, rtol=0)

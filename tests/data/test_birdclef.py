@@ -13,7 +13,7 @@ from rich.console import Console
 
 from birdlab.audio import io
 from birdlab.data.birdclef import BirdCLEF, _labels
-from birdlab.data.png import write_image
+from birdlab.data.png import read_image, write_image
 from birdlab.data.source import SPLITS
 from birdlab.data.species import LabelledStack
 from birdlab.errors import BirdlabError
@@ -156,8 +156,14 @@ def test_trimming_by_energy_and_by_mask_finds_the_bird(birds: ModuleType, root: 
 
     assert loudest() < loudest(trim="energy") - 20
     assert loudest(trim="mask", masks=masks) == pytest.approx(loudest(trim="energy"), abs=1)
+    # As birdlab.predict leaves a recording that is longer than a window.
+    whole = read_image(masks / "XC2000.png")
     (masks / "XC2000.png").unlink()
-    with pytest.raises(BirdlabError, match=r"XC2000\.png: no mask for XC2000\.wav"):
+    for start, part in ((0.0, whole[:, :10]), (9.5, whole[:, 10:20]), (10.5, whole[:, 20:])):
+        write_image(masks / "XC2000.masks" / f"XC2000@{start:.3f}s.png", part)
+    assert loudest(trim="mask", masks=masks) == pytest.approx(loudest(trim="energy"), abs=1)
+    shutil.rmtree(masks / "XC2000.masks")
+    with pytest.raises(BirdlabError, match=r"masks: no XC2000\.mask\.png for XC2000\.wav"):
         loudest(trim="mask", masks=masks)
 
 
@@ -286,6 +292,41 @@ def test_soundscapes_are_rows_of_five_seconds(birds: ModuleType, soundscapes: Pa
     (soundscapes / "train_soundscapes" / "7019_COR_20190904.ogg").rename(soundscapes / "gone.ogg")
     with pytest.raises(BirdlabError, match="0 recordings 7019_COR"):
         source(birds, soundscapes, **settings, soundscapes="test").splits()
+
+
+def test_recordings_that_soundscapes_displace_are_trained_on(birds: ModuleType, soundscapes: Path) -> None:
+    settings = {"species": None, "multilabel": True, "segments": 5, "segment_s": 1.0, "session_gap": 0}
+    made = source(birds, soundscapes, **settings, soundscapes="test", fractions=(0.5, 0.25, 0.25))
+    splits = made.splits()
+    assert len(splits["train"]) + len(splits["val"]) == 4
+    assert {sample.id[:4] for sample in splits["test"]} == {"7019"}
+
+
+def test_soundscapes_that_cannot_be_read_are_named_or_skipped(birds: ModuleType, soundscapes: Path) -> None:
+    settings = {"species": None, "multilabel": True, "segments": 5, "segment_s": 1.0, "soundscapes": "test"}
+    settings |= {"fractions": (0.5, 0.5, 0)}
+    file = soundscapes / "train_soundscapes" / "7019_COR_20190904.ogg"
+    file.write_bytes(file.read_bytes()[:3000])
+    with pytest.raises(BirdlabError, match=r"7019_COR_20190904\.ogg.*data\.on_error=skip"):
+        source(birds, soundscapes, **settings).splits()
+    made = source(birds, soundscapes, **settings, on_error="skip")
+    assert made.splits()["test"] == []
+    (why,) = made.skipped["unreadable soundscapes"]
+    assert "7019_COR_20190904.ogg" in why
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("7019_COR_5,COR,7019,ten,owl", "line 2: seconds are 'ten'"),
+        ("7019_COR_5,COR,7019", "line 2 is incomplete"),
+    ],
+)
+def test_a_bad_row_of_soundscapes_is_named(birds: ModuleType, soundscapes: Path, row: str, said: str) -> None:
+    (soundscapes / "train_soundscape_labels.csv").write_text(f"row_id,site,audio_id,seconds,birds\n{row}\n")
+    settings = {"species": None, "multilabel": True, "segments": 5, "segment_s": 1.0, "soundscapes": "test"}
+    with pytest.raises(BirdlabError, match=said):
+        source(birds, soundscapes, **settings, fractions=(0.5, 0.5, 0)).splits()
 
 
 def test_soundscapes_need_stacks_of_five_seconds(birds: ModuleType, soundscapes: Path) -> None:

@@ -181,6 +181,19 @@ def test_every_split_gets_its_share_of_every_stratum() -> None:
         assert all(Counter(s.stratum for s in part["val"])["owl"] in {2, 4} for part in parts)
 
 
+@pytest.mark.parametrize("few", [3, 4])
+def test_a_rare_stratum_is_in_every_split_all_the_same(few: int) -> None:
+    made = [
+        Sample(id=f"{stratum}{number}", group=f"{stratum}{number}", stratum=stratum)
+        for stratum, groups in (("owl", 9), ("wren", 9), ("finch", few))
+        for number in range(groups)
+    ]
+    for seed in range(10):
+        splits = assign(made, (0.7, 0.15, 0.15), seed)
+        for samples_of in splits.values():
+            assert {sample.stratum for sample in samples_of} == {"owl", "wren", "finch"}
+
+
 def test_a_fold_can_be_tested() -> None:
     splits: dict[Split, list[Sample]] = {
         "train": samples(list("abcd")),

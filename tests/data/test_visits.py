@@ -35,6 +35,12 @@ def test_one_author_is_one_group_and_chains_are_joined() -> None:
     assert len(set(groups.values())) == 3
 
 
+def test_channels_of_one_recording_are_one_group() -> None:
+    table = [recording("XC500_left"), recording("XC500_right"), recording("XC505"), recording("XC900")]
+    groups = sessions(table, gap=10)
+    assert groups["XC500_left"] == groups["XC500_right"] == groups["XC505"] != groups["XC900"]
+
+
 def test_species_with_too_few_groups_are_named() -> None:
     table = [recording("XC1"), recording("XC2"), recording("XC500"), recording("XC900", "owl")]
     groups = sessions(table, gap=10)

@@ -44,6 +44,14 @@ def test_bce_takes_any_number_of_species() -> None:
     )
 
 
+def test_bce_weighs_species() -> None:
+    weighted = SpeciesBCE([1.0, 2.0, 3.0])(LOGITS, LABEL)
+    truth = F.one_hot(LABEL, 3).float()
+    each = F.binary_cross_entropy_with_logits(LOGITS, truth, reduction="none").mean(dim=0)
+    assert weighted.item() == pytest.approx(float((each * torch.tensor([1.0, 2.0, 3.0])).mean()))
+    assert SpeciesBCE("balanced", [1, 1, 2]).weights.tolist() == pytest.approx([4 / 3, 4 / 3, 2 / 3])
+
+
 def test_half_precision_logits_are_summed_in_full() -> None:
     for loss in (SpeciesCrossEntropy(), SpeciesBCE()):
         made = loss(LOGITS.bfloat16(), LABEL)
