@@ -211,8 +211,8 @@ class Recordings(SpeciesSource):
             if windows := list((folder / f"{recording.id}.masks").glob("*.png")):
                 return tuple(sorted(windows, key=_start_s))
         raise BirdlabError(
-            f"{folders[0]}: no {recording.id}.mask.png for {recording.file.name}. Predict it by birdlab.predict with --mask, or "
-            "set data.trim=centre."
+            f"{folders[0]}: no {recording.id}.mask.png for {recording.file.name}. Predict it by "
+            "birdlab.predict with --mask, or set data.trim=centre."
         )
 
 
