@@ -54,7 +54,9 @@ class RunRecord:
         status: how the run ended; ``damaged`` if it says it finished and lacks what a finished run has.
         reason: why it is not finished, or what of a finished run can't be used; empty if nothing is amiss.
         config: leaves by dotted key.
-        scores: test scores as ``BLOCK/NAME``, e.g. ``test_tuned/iou``.
+        scores: test scores as ``BLOCK/NAME``, e.g. ``test_tuned/iou``; and of validation
+            ``best_epoch/val/iou``, by which settings may be chosen, and ``last_epoch/val/loss``, which papers
+            often report.
         references: scores of what networks stand beside, by its name.
         facts: the rest of ``metrics.json`` and ``provenance.json``: threshold, wall_s, commit, ...
         history: one mapping of metrics an epoch.
@@ -88,12 +90,6 @@ class RunRecord:
     def score(self, name: str) -> float | None:
         """A test score that counts, e.g. ``iou``."""
         return self.scores.get(f"{self.block}/{name}")
-
-    @property
-    def last_epoch(self) -> Mapping[str, float]:
-        """Validation metrics of the last epoch, which papers often report: ``last_epoch/val/loss``, ..."""
-        last = self.history[-1] if self.history else {}
-        return {f"last_epoch/{name}": value for name, value in last.items() if name.startswith("val/")}
 
     def cost(self, name: str) -> float | None:
         """A fact that is a number, e.g. ``wall_s``."""
@@ -174,6 +170,8 @@ def read_run(directory: Path, name: str) -> RunRecord:
         if isinstance(values, dict) and block != "references"
         for score, value in _numbers(values).items()
     }
+    if scores:
+        scores |= _validation(history, metrics.get("best_epoch"))
     references = metrics.get("references")
     references = references if isinstance(references, dict) else {}
     status, reason = _status(provenance, bool(scores and config), history, config)
@@ -195,6 +193,17 @@ def read_run(directory: Path, name: str) -> RunRecord:
         pictures=pictures,
         threshold=threshold,
     )
+
+
+def _validation(history: Sequence[Mapping[str, float]], best_epoch: Any) -> dict[str, float]:
+    best = next((row for row in history if row["epoch"] == best_epoch), {})
+    last = history[-1] if history else {}
+    return {
+        f"{which}/{name}": value
+        for which, row in (("best_epoch", best), ("last_epoch", last))
+        for name, value in row.items()
+        if name.startswith("val/")
+    }
 
 
 def flat(node: Any) -> dict[str, Any]:

@@ -16,11 +16,11 @@ _ORIGIN = ("best_epoch", "threshold", "precision", "device", "birdlab", "commit"
 def result_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """``results.csv``: every run with what sets it apart, every score, and what it took."""
     keys = ["seed", *(key for key in overridden(records) if key != "seed")]
-    scores = dict.fromkeys(name for record in records for name in _scores(record))
+    scores = dict.fromkeys(name for record in records for name in record.scores)
     return [
         {"run": record.name, "status": record.status, "reason": record.reason}
         | {key: shown(record.config[key]) if key in record.config else None for key in keys}
-        | {name: _scores(record).get(name) for name in scores}
+        | {name: record.scores.get(name) for name in scores}
         | {"epochs": len(record.history) or None}
         | {name: record.facts.get(name) for name in (*FACTS, *_ORIGIN)}
         for record in records
@@ -29,14 +29,12 @@ def result_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
 
 def summary_rows(conditions: Sequence[Condition]) -> list[dict[str, Any]]:
     """``summary.csv``: mean, standard deviation (of a sample) and number of runs, by condition."""
-    scores = dict.fromkeys(
-        name for condition in conditions for run in condition.runs for name in _scores(run)
-    )
+    scores = dict.fromkeys(name for condition in conditions for run in condition.runs for name in run.scores)
     rows = []
     for condition in conditions:
         row: dict[str, Any] = {"condition": condition.label, **condition.factors, "n": len(condition.runs)}
         for name in scores:
-            row |= _moments(name, [found[name] for run in condition.runs if name in (found := _scores(run))])
+            row |= _moments(name, [run.scores[name] for run in condition.runs if name in run.scores])
         for name in FACTS:
             row |= _moments(name, condition.facts(name))
         rows.append(row)
@@ -59,10 +57,6 @@ def comparison_rows(rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
         for ranking in rankings
         for rival in ranking.rivals
     ]
-
-
-def _scores(record: RunRecord) -> dict[str, float]:
-    return {**record.scores, **record.last_epoch}
 
 
 def _moments(name: str, values: Sequence[float]) -> dict[str, float | None]:

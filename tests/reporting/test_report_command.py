@@ -51,6 +51,8 @@ def test_results_have_a_row_a_run_with_all_there_is(written: Path, grid: Path) -
     assert float(one["optimizer.lr"]) == 0.001
     assert float(one["test_tuned/iou"]) == record.scores["test_tuned/iou"]
     assert {"test/loss", "test/iou_pooled"} <= one.keys()
+    for which, epoch in (("best_epoch", 9), ("last_epoch", 11)):
+        assert float(one[f"{which}/val/loss"]) == record.history[epoch]["val/loss"]
     costs = ("wall_s", "samples_per_s", "peak_memory_gb", "parameters", "commit", "data_hash")
     assert all(one[name] for name in costs)
     assert rows["017_sgd_lr-0.0001_seed-2"]["reason"] == "BirdlabError: The loss is nan at step 40"
