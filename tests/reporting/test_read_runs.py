@@ -70,7 +70,8 @@ def test_scores_that_are_no_numbers_are_left_out(tmp_path: Path, made_run: MakeR
     (folder / "metrics.json").write_text(
         '{"test": {"iou": 0.5, "dice": null, "a": "b", "c": [1], "d": true}}'
     )
-    assert read_run(folder, "run").scores == {"test/iou": 0.5}
+    scores = read_run(folder, "run").scores
+    assert {name: value for name, value in scores.items() if name.startswith("test")} == {"test/iou": 0.5}
 
 
 @pytest.mark.parametrize("name", ["../../secret.png", "/etc/passwd", "..", "secret.txt", "link.png"])
