@@ -32,6 +32,7 @@ studies: .venv/installed  ## the committed full-scale studies; hours
 benchmark: .venv/dev
 	$(BIN)/python experiments/training_speed/training_step.py
 	$(BIN)/python experiments/training_speed/data_loading.py main
+	$(BIN)/python experiments/training_speed/species_loading.py
 	$(BIN)/python experiments/training_speed/networks.py
 
 clean:

@@ -90,8 +90,8 @@ def factors(records: Sequence[RunRecord]) -> dict[str, list[str]]:
     (``optimizer``: adam, sgd); what is copied from another key, or belongs to the choice, is left out.
     """
     all_differing = overridden(records)
-    # Runs that differ in these alone are repetitions of one condition.
-    repeated = [key for key in all_differing if key == "seed" or is_fold(key)]
+    # Runs that differ in these alone are repetitions of one condition; the counts are those of a fold.
+    repeated = [key for key in all_differing if key in ("seed", "task.counts") or is_fold(key)]
     seeds = [_column(records, key) for key in repeated]
     found: dict[str, list[str]] = {}
     differing = [key for key in all_differing if key not in repeated]

@@ -34,6 +34,15 @@ def test_runs_that_differ_in_seed_and_fold_are_repetitions() -> None:
     assert found.runs == tuple(runs)
 
 
+def test_how_many_recordings_a_fold_trains_on_sets_no_runs_apart() -> None:
+    counts = {0: "[3, 4]", 1: "[4, 3]"}
+    runs = [
+        record(f"r{fold}", data__fold=fold, task__counts=counts[fold], loss__counts=counts[fold])
+        for fold in (0, 1)
+    ]
+    assert factors(runs) == {}
+
+
 def test_copies_and_nuisances_are_no_factors() -> None:
     runs = [
         record(
