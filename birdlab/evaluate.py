@@ -17,7 +17,7 @@ from birdlab import config
 from birdlab.build import build_data, build_task, build_trainer
 from birdlab.cores import cpu_count
 from birdlab.data.module import SourceData
-from birdlab.data.source import SPLITS, Split
+from birdlab.data.source import SPLITS, Split, recording_of
 from birdlab.devices import use_one
 from birdlab.errors import BirdlabError, command
 from birdlab.evaluation import Evaluation, compared, score
@@ -77,10 +77,26 @@ def evaluate_run(
         cfg.data = overrides
     data, task = build_data(cfg), build_task(cfg, pretrained=False)
     config.check_species(cfg, data.settled())
+    _say_what_was_seen(run, data, split)
     checkpoint = run.checkpoint(run.best)
     task.load_weights(checkpoint["state_dict"], str(run.best))
     trainer = build_trainer(cfg, run, logger=False, callbacks=list(callbacks))
     return evaluate(task, data, trainer, split, own)
+
+
+def _say_what_was_seen(run: Run, data: SourceData, split: Split) -> None:
+    """Other data, or another split of the same, may hold what the network was trained on."""
+    if split == "train":
+        return
+    before = run.split_ids("train", *([] if split == "val" else ["val"]))
+    tested = {recording_of(sample.id) for sample in data.splits[split]}
+    if both := sorted(tested & {recording_of(id) for id in before}):
+        Console(stderr=True).print(
+            f"{len(both)} of {len(tested)} recordings have been trained on, e.g. {both[0]}: these scores are "
+            "too good.",
+            style="yellow",
+            highlight=False,
+        )
 
 
 def data_config(run: Run, name: str | None, settings: list[str], *, trust: bool) -> DictConfig | None:

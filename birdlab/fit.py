@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from birdlab.allocator import keep_freed_memory
 from birdlab.build import build_data, build_task, build_trainer, close_loggers
 from birdlab.data.module import SourceData
+from birdlab.errors import BirdlabError
 from birdlab.evaluation import score
 from birdlab.process import quieten
 from birdlab.run import Run
@@ -50,6 +51,9 @@ def fit(
         data: the data set.
         strategy: Lightning's, for ranks.
         callbacks: beside the config's.
+
+    Raises:
+        BirdlabError: for batches of one that a network with batch norm can't be trained on.
     """
     _forget_peak_memory()
     resumed = str(run.last) if run.last.is_file() else None
@@ -66,6 +70,13 @@ def fit(
         task.load_weights(best["state_dict"], str(run.best))
         tested = score(task, data, trainer)
         status = "success"
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):
+            raise BirdlabError(
+                "Batch norm has no variance of one sample of one pixel: set loader.batch_size to 2 or more, "
+                "and give as many samples."
+            ) from error
+        raise
     finally:
         close_loggers(trainer.loggers, status)
         if trainer.is_global_zero:

@@ -1,6 +1,5 @@
 """What comes before the first step: mistakes found, data decoded, open choices settled and written down."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -74,11 +73,10 @@ def check_start(cfg: DictConfig, data: SourceData) -> None:
     tested = {recording_of(sample.id) for sample in data.splits["test"]}
     for key in ("start_from", "model.weights"):
         start = OmegaConf.select(cfg, key)
-        splits = Path(str(start)).expanduser() / "splits.json"
-        if not start or not splits.is_file():
-            continue
-        before = json.loads(splits.read_text(encoding="utf-8"))
-        trained = {recording_of(id) for split in ("train", "val") for id in before.get(split, [])}
+        # A run directory, or a file in its checkpoints.
+        path = Path(str(start)).expanduser()
+        folders = (path, *path.parents[:2]) if start else ()
+        trained = {recording_of(id) for folder in folders for id in Run(folder).split_ids("train", "val")}
         if both := sorted(tested & trained):
             raise BirdlabError(
                 f"{key}={start} was trained on {len(both)} recordings that are to be tested now, e.g. "

@@ -121,6 +121,11 @@ class Run:
                 f"{self.directory} is being trained by another process. Let it finish, or end it first."
             ) from None
 
+    def split_ids(self, *splits: str) -> list[str]:
+        """The samples of these splits, as far as the run says."""
+        ids = self.read_json("splits.json")
+        return [id for split in splits for id in ids.get(split, [])]
+
     def config(self, *, trust: bool = False) -> DictConfig:
         """The run's resolved config; a foreign one is read as plain values and checked.
 

@@ -39,6 +39,10 @@ def test_recordings_that_the_weights_have_seen_are_not_tested(tmp_path: Path) ->
         ):
             check_start(cfg, data_testing("XC3", seen))  # type: ignore[arg-type]
     check_start(OmegaConf.create({"start_from": None}), data_testing("XC1"))  # type: ignore[arg-type]
+    for start in (tmp_path, tmp_path / "checkpoints" / "best.ckpt"):
+        cfg = OmegaConf.create({"start_from": str(start)})
+        with pytest.raises(BirdlabError, match="was trained on 1 recordings"):
+            check_start(cfg, data_testing("XC1_right"))  # type: ignore[arg-type]
     weights = OmegaConf.create({"model": {"weights": str(tmp_path)}})
     with pytest.raises(BirdlabError, match=r"model\.weights=.* was trained on 1 recordings"):
         check_start(weights, data_testing("XC2"))  # type: ignore[arg-type]

@@ -83,7 +83,9 @@ def test_evaluate_gives_the_numbers_of_the_test_to_the_last_digit(trained: Run) 
     assert evaluate_run(trained, split="val").network["recordings"] == 6
 
 
-def test_a_run_is_scored_on_other_data_of_its_species(trained: Run, tiny_species: Path) -> None:
+def test_a_run_is_scored_on_other_data_of_its_species(
+    trained: Run, tiny_species: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     chosen = data_config(
         trained, "birdclef", [f"data.root={tiny_species}", "data.balance=false"], trust=False
     )
@@ -92,6 +94,10 @@ def test_a_run_is_scored_on_other_data_of_its_species(trained: Run, tiny_species
     assert (chosen.segments, chosen.hop, chosen.segment_s) == (4, 250, 0.25)
     chosen.fractions = [0.5, 0.25, 0.25]
     assert evaluate_run(trained, chosen).network["recordings"] == 6
+    assert "trained on" not in capsys.readouterr().err
+    chosen.seed = 5
+    evaluate_run(trained, chosen)
+    assert "recordings have been trained on, e.g. XC" in capsys.readouterr().err
 
 
 def test_data_of_other_species_are_refused(trained: Run, tiny_species: Path) -> None:

@@ -8,10 +8,10 @@ from lightning.pytorch.loggers import WandbLogger
 
 from birdlab import figures
 from birdlab.analysis import FACTORS, binned, worst
-from birdlab.callbacks.figures import Chosen, data_of
+from birdlab.callbacks.figures import Chosen, data_of, iou_by_threshold
 from birdlab.evaluation.segmentation import samples_with_calls
 from birdlab.files import write_csv
-from birdlab.metrics import ReliabilityCurve
+from birdlab.metrics import THRESHOLDS, ReliabilityCurve
 from birdlab.tasks import SegmentationTask
 
 
@@ -20,7 +20,8 @@ class ErrorAnalysis(Callback):
 
     ``errors`` shows over- and under-segmentation, and scores against SNR, foreground and call length where
     they are known; ``worst`` the samples of the lowest IoU; ``calibration`` whether probabilities mean what
-    they say. Each is a PNG and a PDF; ``errors.csv`` and ``calibration.csv`` hold the numbers that are drawn.
+    they say; ``threshold`` the IoU of validation data over the threshold. Each is a PNG and a PDF;
+    ``errors.csv``, ``calibration.csv`` and ``threshold.csv`` hold the numbers that are drawn.
 
     Args:
         samples: in ``worst``.
@@ -34,10 +35,12 @@ class ErrorAnalysis(Callback):
         self.folder = folder
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
         assert isinstance(pl_module, SegmentationTask)
         data, task = data_of(trainer), pl_module
+        # Every rank has its share of the validation data; what follows is for one of them.
+        curve = iou_by_threshold(trainer, task, data) if data.splits["val"] else []
+        if not trainer.is_global_zero:
+            return
         folder = self.folder or Path(trainer.default_root_dir) / "figures"
 
         rows = samples_with_calls(data, task.tested, data.tested)
@@ -50,6 +53,15 @@ class ErrorAnalysis(Callback):
         figures.save_for_paper(diagram, folder / "calibration")
         write_csv(folder / "calibration.csv", reliability_table(task.reliability, "pixels"))
 
+        drawn = ["errors", "worst", "calibration"]
+        if curve:
+            thresholds = [task.reported(each) for each in THRESHOLDS]
+            chart = figures.threshold_curve(thresholds, curve, chosen=task.reported_threshold)
+            figures.save_for_paper(chart, folder / "threshold")
+            pairs = zip(thresholds, curve, strict=True)
+            write_csv(folder / "threshold.csv", [{"threshold": each, "iou": iou} for each, iou in pairs])
+            drawn.append("threshold")
+
         index_of = {sample.id: index for index, sample in enumerate(data.splits[data.tested])}
         failed = [rows[index] for index in worst(rows, self.samples)]
         shown = Chosen(data, data.tested, [index_of[row["id"]] for row in failed])
@@ -61,7 +73,7 @@ class ErrorAnalysis(Callback):
 
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                for name in ("errors", "worst", "calibration"):
+                for name in drawn:
                     logger.log_image(key=f"test/{name}", images=[str(folder / f"{name}.png")])
 
 

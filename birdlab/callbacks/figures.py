@@ -19,7 +19,7 @@ from birdlab.data.segmentation import SegmentationData
 from birdlab.data.source import Split
 from birdlab.figures.samples import extent_of, foreground_shares, spread
 from birdlab.loggers import read_history
-from birdlab.metrics import THRESHOLDS, SegmentationScores
+from birdlab.metrics import SegmentationScores
 from birdlab.tasks import SegmentationTask
 from birdlab.tasks.segmentation import to_native
 
@@ -73,8 +73,7 @@ class StudyFigures(Callback):
     """When testing ends, the figures of the study, as PNG and PDF in ``figures/`` of the run directory.
 
     ``foreground``, ``examples``, ``learning_curves`` and ``predictions`` are figures 1 to 3 and the training
-    progress of Belbase; ``threshold`` is the IoU of validation data over the threshold. ``samples/`` holds
-    eight test samples as plain pictures, for reports.
+    progress of Belbase. ``samples/`` holds eight test samples as plain pictures, for reports.
 
     Args:
         score: the logged metric that says which epoch is the best.
@@ -90,13 +89,11 @@ class StudyFigures(Callback):
         self.samples = samples
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
         assert isinstance(pl_module, SegmentationTask)
         data, task = data_of(trainer), pl_module
         present = [split for split, samples in data.splits.items() if samples]
-        # Every rank has its share of the validation data; what follows is for one of them.
-        curve = _iou_by_threshold(trainer, task, data) if "val" in present else None
-        if not trainer.is_global_zero:
-            return
         shares = {split: foreground_shares(data.arrays(split)) for split in present}
         self._write(trainer, "foreground", figures.foreground_histogram(shares))
 
@@ -109,10 +106,6 @@ class StudyFigures(Callback):
         if history:
             curves = figures.learning_curves(history, score=self.score, mode=self.mode)
             self._write(trainer, "learning_curves", curves)
-        if curve is not None:
-            thresholds = [task.reported(each) for each in THRESHOLDS]
-            drawn = figures.threshold_curve(thresholds, curve, chosen=task.reported_threshold)
-            self._write(trainer, "threshold", drawn)
         if "test" in present:
             few, more = (spread_over(data, "test", count) for count in (self.samples, _GALLERY_SAMPLES))
             panels = figures.prediction_panels(**Chosen(data, "test", few).at_native_size(trainer, task))
@@ -172,8 +165,8 @@ def spread_over(data: SegmentationData, split: Split, count: int) -> list[int]:
     return spread(foreground_shares(data.arrays(split)), count)
 
 
-def _iou_by_threshold(trainer: Trainer, task: SegmentationTask, data: SegmentationData) -> list[float]:
-    """The mean IoU of validation data at each of `THRESHOLDS`, over all ranks."""
+def iou_by_threshold(trainer: Trainer, task: SegmentationTask, data: SegmentationData) -> list[float]:
+    """The mean IoU of validation data at each of `birdlab.metrics.THRESHOLDS`, over all ranks."""
     scores = SegmentationScores().to(task.device)  # where the ranks can exchange it
     for batch in data.val_dataloader():
         on_device: Any = trainer.strategy.batch_to_device(batch)

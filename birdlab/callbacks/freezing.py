@@ -44,4 +44,6 @@ class FrozenEncoder(Callback):
                 weight.grad = None
         # Frozen batch norms use and keep the statistics they have. Lightning leaves modes as they are set.
         pl_module.net.train(not frozen)
+        # But windows are drawn, and what the last layer gets is dropped out, as ever.
+        pl_module.net.training = True
         head_of(pl_module.net).train()

@@ -15,8 +15,8 @@ from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.boxes import Box, read_boxes
 from birdlab.data.masks import Truth, check_truth, sound_in
 from birdlab.data.pairs import by_stem, listed, paired, subfolder
-from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split
-from birdlab.data.splits import assign, finish, recording_id
+from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split, recording_id
+from birdlab.data.splits import assign, finish
 from birdlab.data.windows import check_window, window_starts
 from birdlab.errors import BirdlabError
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from birdlab.audio import io
 from birdlab.data.pairs import by_stem, listed, paired, subfolder
 from birdlab.data.png import image_size, read_image
-from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split
-from birdlab.data.splits import assign, finish, recording_id
+from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split, recording_id
+from birdlab.data.splits import assign, finish
 from birdlab.data.windows import check_window, window_starts
 from birdlab.errors import BirdlabError
 

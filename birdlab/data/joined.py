@@ -134,18 +134,21 @@ _SEEN = ("image_size", "picture", "window_length", "channels", "sides", "sample_
 
 def _check_recordings(splits: Mapping[Split, Sequence[Sample]]) -> None:
     """No recording is a call of a mixture here and something else there."""
-    calls = {
-        source_recording(call.file): split
-        for split, samples in splits.items()
-        for sample in samples
-        if isinstance(sample, PartSample) and isinstance(sample.own, MixtureSample)
-        for call in sample.own.calls
-    }
+    calls: dict[str, Split] = {}
     for split, samples in splits.items():
         for sample in samples:
-            other = calls.get(sample.group, split)
-            if other != split:
-                raise BirdlabError(
-                    f"recording {sample.group!r} is a call in mixtures of {other} and stands in {split}, too "
-                    f"(sample {sample.id!r}): scores would be too good. Take it out of one of the parts."
-                )
+            if isinstance(sample, PartSample) and isinstance(sample.own, MixtureSample):
+                for call in sample.own.calls:
+                    recording = source_recording(call.file)
+                    _check_same(calls.setdefault(recording, split), split, recording, sample)
+    for split, samples in splits.items():
+        for sample in samples:
+            _check_same(calls.get(sample.group, split), split, sample.group, sample)
+
+
+def _check_same(one: Split, other: Split, recording: str, sample: Sample) -> None:
+    if one != other:
+        raise BirdlabError(
+            f"recording {recording!r} is a call in mixtures of {one} and stands in {other}, too (sample "
+            f"{sample.id!r}): scores would be too good. Take it out of one of the parts."
+        )

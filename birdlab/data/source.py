@@ -1,5 +1,6 @@
 """What every data set is to birdlab: samples in three splits, and what of each is kept in the cache."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -28,13 +29,28 @@ Decoded = Mapping[str, NDArray[Any]]
 
 
 def recording_of(id: str) -> str:
-    """What a sample's id names: without its window, and the part of joined data sets that it is in.
+    """What a sample's id names: without its window and channel, and the part of joined data sets it is in.
 
     Examples:
-        >>> recording_of("boxes/XC41136@3.000s"), recording_of("XC41136")
-        ('XC41136', 'XC41136')
+        >>> recording_of("boxes/XC41136@3.000s"), recording_of("XC41136_left"), recording_of("train_00001")
+        ('XC41136', 'XC41136', 'train_00001')
     """
-    return id.split("/")[-1].split("@")[0]
+    return recording_id(id.split("/")[-1].split("@")[0])
+
+
+def recording_id(stem: str) -> str:
+    """The recording a file belongs to, from its name without suffix: channels may be files of their own.
+
+    Examples:
+        >>> recording_id("XC41136_left"), recording_id("xc118395_-_Fairy_Gerygone")
+        ('XC41136', 'XC118395')
+        >>> recording_id("dawn_right"), recording_id("dawn-L"), recording_id("dawn_ch2"), recording_id("dawn")
+        ('dawn', 'dawn', 'dawn', 'dawn')
+    """
+    xeno_canto = re.search(r"(?<![A-Za-z0-9])XC\d+", stem, flags=re.IGNORECASE)
+    if xeno_canto:
+        return xeno_canto.group().upper()
+    return re.sub(r"[ _-](left|right|l|r|ch\d+)$", "", stem, flags=re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ All draws sort by a hash of (seed, name), so they don't depend on the order in w
 """
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
@@ -13,21 +12,6 @@ from birdlab.data.source import SPLITS, Sample, Source, Split
 from birdlab.errors import BirdlabError
 
 _DRAWS = 16
-
-
-def recording_id(stem: str) -> str:
-    """The recording a file belongs to, from its name without suffix.
-
-    Examples:
-        >>> recording_id("XC41136_left"), recording_id("XC118395_-_Fairy_Gerygone")
-        ('XC41136', 'XC118395')
-        >>> recording_id("dawn_right"), recording_id("dawn")
-        ('dawn', 'dawn')
-    """
-    xeno_canto = re.search(r"(?<![A-Za-z0-9])XC\d+", stem)
-    if xeno_canto:
-        return xeno_canto.group()
-    return re.sub(r"_(left|right)$", "", stem, flags=re.IGNORECASE)
 
 
 def split_groups(

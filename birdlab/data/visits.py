@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from birdlab.data.curation import Recording
 from birdlab.data.pairs import listed
-from birdlab.data.splits import recording_id
+from birdlab.data.source import recording_id
 from birdlab.errors import BirdlabError
 
 

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 from torch import Tensor, nn
 
 from birdlab.errors import BirdlabError
 from birdlab.models.encoding import Encoding, channels, encoded
-from birdlab.models.weights import FirstConv, adapt_first_conv, load_state, load_strictly
+from birdlab.models.weights import FirstConv, adapt_first_conv, check_first_conv, load_state, load_strictly
 
 State = Mapping[str, Tensor]
 
@@ -46,8 +45,7 @@ def classifier(
     """
     if classes is None:
         raise ValueError("classes=None: it comes from the data set; set task=classification")
-    if stem not in get_args(FirstConv):
-        raise BirdlabError(f"model.stem={stem}: give one of {', '.join(get_args(FirstConv))}.")
+    check_first_conv("model.stem", stem)
     net = build(num_classes=classes)
     state = None if weights is None else _state(weights, imagenet)
     replace_first_conv(net, channels(encoding, segments))

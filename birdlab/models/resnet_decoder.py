@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from torchvision.models import ResNet34_Weights, resnet34
 
 from birdlab.models.blocks import Up, check_image
-from birdlab.models.weights import FirstConv, adapt_first_conv, imagenet_state, load_state, load_strictly
+from birdlab.models.weights import (
+    FirstConv,
+    adapt_first_conv,
+    check_first_conv,
+    imagenet_state,
+    load_state,
+    load_strictly,
+)
 
 
 class ResNetDecoder(nn.Module):
@@ -31,7 +38,8 @@ class ResNetDecoder(nn.Module):
         stride: rows and columns of the image must be multiples of it.
 
     Raises:
-        BirdlabError: if the weights are absent, damaged or those of another network.
+        BirdlabError: if the weights are absent, damaged or those of another network, or for another
+            ``first_conv``.
         ValueError: for other than five widths, or a width or channel count below one.
     """
 
@@ -52,6 +60,7 @@ class ResNetDecoder(nn.Module):
                 f"in_channels={in_channels}, out_channels={out_channels}, widths={list(widths)}; "
                 "set model.widths"
             )
+        check_first_conv("model.first_conv", first_conv)
         self.in_channels = in_channels
         self.encoder = _encoder(in_channels)
         self.decoder = nn.Sequential(*(Up(coarse, 0, fine) for coarse, fine in pairwise([512, *widths])))
@@ -73,7 +82,7 @@ class ResNetDecoder(nn.Module):
         if weights == "imagenet":
             state = imagenet_state(ResNet34_Weights.IMAGENET1K_V1)
         else:
-            state = load_state(Path(weights))
+            state = load_state(Path(weights).expanduser())
         module: nn.Module = self
         first = "encoder.conv1.weight"
         if not any(key.startswith("encoder.") for key in state):

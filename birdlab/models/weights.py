@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -29,24 +29,29 @@ def adapt_first_conv(weight: Tensor, channels: int, how: FirstConv) -> Tensor:
     Returns:
         Filters [O, channels, k, k].
 
-    Raises:
-        ValueError: for another ``how``.
     """
-    outputs, trained, *kernel = weight.shape
-    if channels == trained:
+    # What are no filters at all is left to `load_strictly`, which says so.
+    if weight.ndim != 4 or not weight.is_floating_point() or weight.shape[1] == channels:
         return weight
-    match how:
-        case "mean":
-            return weight.mean(dim=1, keepdim=True).repeat(1, channels, 1, 1)
-        case "mean_scaled":
-            return weight.mean(dim=1, keepdim=True).repeat(1, channels, 1, 1) * (trained / channels)
-        case "copy":
-            adapted = weight.new_empty(outputs, channels, *kernel)
-            nn.init.kaiming_normal_(adapted, mode="fan_out", nonlinearity="relu")  # as torchvision's ResNets
-            kept = min(trained, channels)
-            adapted[:, :kept] = weight[:, :kept]
-            return adapted
-    raise ValueError(f"first_conv={how}, but it must be one of mean, mean_scaled, copy; set model.first_conv")
+    outputs, trained, *kernel = weight.shape
+    if how == "copy":
+        adapted = weight.new_empty(outputs, channels, *kernel)
+        nn.init.kaiming_normal_(adapted, mode="fan_out", nonlinearity="relu")  # as torchvision's ResNets
+        kept = min(trained, channels)
+        adapted[:, :kept] = weight[:, :kept]
+        return adapted
+    mean = weight.mean(dim=1, keepdim=True).repeat(1, channels, 1, 1)
+    return mean * (trained / channels) if how == "mean_scaled" else mean
+
+
+def check_first_conv(key: str, how: str) -> None:
+    """Refuse a way of adapting that there isn't, also where there is nothing to adapt.
+
+    Raises:
+        BirdlabError: names the key that says so.
+    """
+    if how not in get_args(FirstConv):
+        raise BirdlabError(f"{key}={how}: give one of {', '.join(get_args(FirstConv))}.")
 
 
 def load_state(source: Path) -> dict[str, Tensor]:
@@ -69,7 +74,9 @@ def load_state(source: Path) -> dict[str, Tensor]:
         raise BirdlabError(
             f"{source}: there is no such file, nor a run directory; set model.weights or start_from."
         )
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    ):
         raise BirdlabError(f"{source} does not hold the weights of a network by name, or more than them.")
     of_network = {key.removeprefix("net."): value for key, value in content.items() if key.startswith("net.")}
     return of_network or content
@@ -86,7 +93,7 @@ def imagenet_state(weights: WeightsEnum) -> dict[str, Tensor]:
         state: dict[str, Tensor] = weights.get_state_dict(check_hash=True, weights_only=True)
     except Exception as error:
         if file.is_file():
-            raise BirdlabError(f"{file} is damaged ({str(error).splitlines()[0]}). Delete it.") from error
+            raise BirdlabError(f"{file} is damaged ({_first_line(error)}). Delete it.") from error
         raise BirdlabError(
             f"The ImageNet weights can't be downloaded ({error}). Put {weights.url} at {file}, or start from "
             "random weights with model.weights=null."
@@ -160,7 +167,7 @@ def _torch_file(file: Path) -> Any:
     except Exception as error:
         raise BirdlabError(
             f"{file} can't be loaded as plain weights: it is damaged, or made to run a program when loaded "
-            f"({str(error).splitlines()[0]})"
+            f"({_first_line(error)})"
         ) from error
     # Training programs, Lightning among them, keep the weights beside the optimizer's state.
     return content.get("state_dict", content) if isinstance(content, dict) else content
@@ -176,6 +183,10 @@ def _safetensors(file: Path) -> dict[str, Tensor]:
         return load_file(file)
     except SafetensorError as error:
         raise BirdlabError(f"{file} is no safetensors file, or damaged ({error}).") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _few(names: list[str]) -> str:

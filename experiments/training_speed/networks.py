@@ -10,6 +10,7 @@ Those that ``networks.csv`` has already are not repeated: delete rows, or the fi
 
 import csv
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -187,7 +188,9 @@ def _measured(case: Case, device: str, steps: int, warm_up: int) -> dict[str, st
         "--warm-up",
         str(warm_up),
     ]
-    done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True)
+    # Compiled anew each time: a cache from the last one would make the first step look fast.
+    environ = os.environ | {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
+    done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, env=environ)
     if done.returncode == 0:
         found = json.loads(done.stdout.strip().splitlines()[-1])
         return {key: str(value) for key, value in found.items()} | {"error": ""}

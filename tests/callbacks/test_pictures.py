@@ -99,6 +99,7 @@ def test_all_figures_are_there_and_whole(trained: Trained) -> None:
         "samples",
         "errors.csv",
         "calibration.csv",
+        "threshold.csv",
     }
     assert {path.name for path in trained.run.figures.iterdir()} == files
     for file in trained.run.figures.glob("*.*"):
@@ -111,7 +112,7 @@ def test_all_figures_are_there_and_whole(trained: Trained) -> None:
 def test_error_figures_are_on_the_dashboard(trained: Trained, offline_wandb: ModuleType) -> None:
     (folder,) = (trained.run.directory / "wandb").glob("offline-run-*")
     history = offline_wandb.read_offline_run(folder).history
-    for name in ("errors", "worst", "calibration"):
+    for name in ("errors", "worst", "calibration", "threshold"):
         ((logged, *others),) = [row[f"test/{name}"]["filenames"] for row in history if f"test/{name}" in row]
         assert not others
         assert (folder / "files" / logged).read_bytes() == (trained.run.figures / f"{name}.png").read_bytes()
@@ -127,6 +128,9 @@ def test_tables_hold_what_the_error_figures_show(trained: Trained) -> None:
     calls = [row["call_columns"] for row in trained.task.tested.samples]
     assert calls == [8] * 4  # columns of the mask that hold the one call
     assert float(bins[1]["middle"]) == pytest.approx(8 * 64 / 32_000)
+    curve = table("threshold.csv")
+    best = max(curve, key=lambda row: float(row["iou"]))
+    assert float(best["threshold"]) == pytest.approx(trained.task.reported_threshold)
     pixels = sum(int(row["pixels"]) for row in table("calibration.csv"))
     assert pixels == 4 * 64 * 48
 

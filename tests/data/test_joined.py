@@ -113,3 +113,16 @@ def test_a_call_of_mixtures_that_is_tested_elsewhere_is_refused(joined: Joined, 
     )
     with pytest.raises(BirdlabError, match=r"recording 'XC\d' is a call in mixtures of train and stands in"):
         replace(joined, parts={**joined.parts, "mixtures": mixtures}).splits()
+
+    # Or is a call in other mixtures, over other noise.
+    (tmp_path / "rain").mkdir()
+    for number in range(3):
+        soundfile.write(tmp_path / f"rain/2022010{number}_120000.wav", rng.normal(0, 0.02, RATE), RATE)
+    tested = replace(
+        mixtures,
+        noise=tmp_path / "rain",
+        size={"train": 0, "val": 0, "test": 40},
+        fractions=(0.0, 0.0, 1.0),
+    )
+    with pytest.raises(BirdlabError, match=r"is a call in mixtures of train and stands in test, too"):
+        replace(joined, parts={"mixtures": mixtures, "tested": tested}, testing=("tested",)).splits()

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from birdlab.data.source import SPLITS, Image, Mask, Sample, SegmentationSource, Split
-from birdlab.data.splits import assign, check_no_leaks, finish, fold, recording_id, split_groups
+from birdlab.data.source import SPLITS, Image, Mask, Sample, SegmentationSource, Split, recording_id
+from birdlab.data.splits import assign, check_no_leaks, finish, fold, split_groups
 from birdlab.errors import BirdlabError
 
 
@@ -156,7 +156,10 @@ def test_an_id_that_occurs_twice_is_named():
         ("XC41136_RIGHT", "XC41136"),
         ("XC118395_-_Fairy_Gerygone", "XC118395"),
         ("Turdus_XC12 (1)", "XC12"),
+        ("xc41136_left", "XC41136"),
         ("site_left", "site"),
+        ("site-R", "site"),
+        ("site ch1", "site"),
         ("leftover", "leftover"),
         ("AXC12", "AXC12"),
     ],

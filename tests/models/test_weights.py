@@ -57,8 +57,25 @@ def test_mean_scaled_keeps_the_response_to_a_grey_image(channels: int) -> None:
 
 
 def test_unknown_adaptation_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"first_conv=sum, but .* mean, mean_scaled, copy"):
-        adapt_first_conv(RGB, 1, "sum")  # type: ignore[arg-type]
+    with pytest.raises(BirdlabError, match=r"model\.first_conv=sum: give one of mean, mean_scaled, copy"):
+        ResNetDecoder(first_conv="sum")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("broken", [torch.ones(64, 3, 7, 7, dtype=torch.int8), torch.ones(64)])
+def test_what_are_no_filters_is_listed(broken: torch.Tensor, tmp_path: Path) -> None:
+    torch.save({"conv1.weight": broken}, tmp_path / "x.pth")
+    with pytest.raises(BirdlabError, match=r"x\.pth holds the weights of another network"):
+        ResNetDecoder(in_channels=1, weights=str(tmp_path / "x.pth"))
+
+
+@pytest.mark.parametrize("content", [None, {1: torch.ones(2)}])
+def test_a_file_without_weights_by_name_is_refused(content: object, tmp_path: Path) -> None:
+    if content is None:
+        (tmp_path / "x.pth").touch()  # a download that was broken off
+    else:
+        torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(BirdlabError, match=r"x\.pth"):
+        load_state(tmp_path / "x.pth")
 
 
 @pytest.fixture(scope="module")
