@@ -158,7 +158,8 @@ def check_monitor(cfg: DictConfig, logged: Mapping[str, str]) -> None:
         if metric is None:
             continue
         if metric not in logged:
-            raise BirdlabError(f"{key}={metric} is not logged. There are: {', '.join(sorted(logged))}.")
+            known = ", ".join(sorted(logged))
+            raise BirdlabError(f"{key}={metric} is not logged{_nearest(metric, logged)}. There are {known}.")
         if mode != logged[metric]:
             raise BirdlabError(f"{mode_key}={mode}, but of {metric} the {logged[metric]} is best.")
 
