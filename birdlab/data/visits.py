@@ -44,8 +44,9 @@ def sessions(recordings: Sequence[Recording], gap: int) -> dict[str, str]:
         if each.author:
             join(first_by.setdefault(each.author, each.id), each.id)
         # Channels of one recording, which data sets keep as files of their own, are one group.
-        join(first_of.setdefault(recording_id(each.id), each.id), each.id)
-        if number := re.fullmatch(r"XC(\d+)", recording_id(each.id)):
+        recording = recording_id(each.id)
+        join(first_of.setdefault(recording, each.id), each.id)
+        if number := re.fullmatch(r"XC(\d+)", recording):
             numbered[each.species].append((int(number[1]), each.id))
     for visits in numbered.values():
         visits.sort()

@@ -19,6 +19,7 @@ from birdlab.shortcuts import (
     within_origin,
 )
 from birdlab.tasks.base import Scores, Tested
+from birdlab.tasks.classification import probability_columns
 
 SINGLE = {
     "accuracy": "acc.",
@@ -83,8 +84,7 @@ def reference_logits(data: ClassificationData, split: Split, own: Classification
 def _rows(name: str, logits: Tensor, data: ClassificationData, split: Split) -> list[dict[str, Any]]:
     said = logits.sigmoid() if data.source.multilabel else logits.softmax(dim=1)
     return [
-        {"reference": name, "id": sample.id}
-        | {f"p_{species}": float(f"{float(p):.6g}") for species, p in zip(data.names, each, strict=True)}
+        {"reference": name, "id": sample.id} | probability_columns(data.names, each)
         for sample, each in zip(data.samples(split), said, strict=True)
     ]
 

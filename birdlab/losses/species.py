@@ -10,7 +10,31 @@ from torch.nn import functional as F
 from birdlab.errors import BirdlabError
 
 
-class SpeciesCrossEntropy(nn.Module):
+class _SpeciesLoss(nn.Module):
+    """What losses of species have in common: weights, and labels as shares."""
+
+    weights: Tensor | None
+
+    def __init__(
+        self,
+        class_weights: Literal["balanced"] | Sequence[float] | None = None,
+        counts: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("weights", _weights(class_weights, counts), persistent=False)
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        """The loss of logits [B, K] and labels, int64 [B] or shares float [B, K]."""
+        logits = logits.float()
+        truth = F.one_hot(label, logits.shape[1]) if label.ndim == 1 else label
+        return self.of_shares(logits, truth.to(logits.dtype))
+
+    def of_shares(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """The loss of logits and shares, float32 [B, K] both."""
+        raise NotImplementedError
+
+
+class SpeciesCrossEntropy(_SpeciesLoss):
     """Cross-entropy of the softmax over species; labels may be shares, as mixup makes them.
 
     The mean over recordings of -sum_k w_k y_k log p_k. As the sum is not divided by that of the weights, each
@@ -25,24 +49,11 @@ class SpeciesCrossEntropy(nn.Module):
         BirdlabError: for weights that can't be.
     """
 
-    weights: Tensor | None
-
-    def __init__(
-        self,
-        class_weights: Literal["balanced"] | Sequence[float] | None = None,
-        counts: Sequence[int] | None = None,
-    ) -> None:
-        super().__init__()
-        self.register_buffer("weights", _weights(class_weights, counts), persistent=False)
-
-    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
-        """The loss of logits [B, K] and labels, int64 [B] or shares float [B, K]."""
-        logits = logits.float()
-        truth = F.one_hot(label, logits.shape[1]) if label.ndim == 1 else label
-        return F.cross_entropy(logits, truth.to(logits.dtype), self.weights)
+    def of_shares(self, logits: Tensor, truth: Tensor) -> Tensor:
+        return F.cross_entropy(logits, truth, self.weights)
 
 
-class SpeciesBCE(nn.Module):
+class SpeciesBCE(_SpeciesLoss):
     """Binary cross-entropy of each species by itself, averaged over recordings and species.
 
     For recordings that hold several species, or none; targets may be anything in 0..1.
@@ -54,21 +65,8 @@ class SpeciesBCE(nn.Module):
         BirdlabError: for weights that can't be.
     """
 
-    weights: Tensor | None
-
-    def __init__(
-        self,
-        class_weights: Literal["balanced"] | Sequence[float] | None = None,
-        counts: Sequence[int] | None = None,
-    ) -> None:
-        super().__init__()
-        self.register_buffer("weights", _weights(class_weights, counts), persistent=False)
-
-    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
-        """The loss of logits [B, K] and labels, int64 [B] or shares float [B, K]."""
-        logits = logits.float()
-        truth = F.one_hot(label, logits.shape[1]) if label.ndim == 1 else label
-        return F.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype), self.weights)
+    def of_shares(self, logits: Tensor, truth: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits, truth, self.weights)
 
 
 def _weights(

@@ -28,7 +28,6 @@ def adapt_first_conv(weight: Tensor, channels: int, how: FirstConv) -> Tensor:
 
     Returns:
         Filters [O, channels, k, k].
-
     """
     # What are no filters at all is left to `load_strictly`, which says so.
     if weight.ndim != 4 or not weight.is_floating_point() or weight.shape[1] == channels:

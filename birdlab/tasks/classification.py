@@ -170,10 +170,7 @@ class ClassificationTask(Task):
         """What was predicted for each recording, for ``scores.csv``."""
         rows = []
         for id, probability, share in zip(ids, self.normalised(logits), truth, strict=True):
-            # Six digits, however small: among the species of one collection the smallest ones count.
-            said = {
-                f"p_{name}": float(f"{float(p):.6g}") for name, p in zip(self.names, probability, strict=True)
-            }
+            said = probability_columns(self.names, probability)
             if self.multilabel:
                 label, predicted = (
                     " ".join(name for name, yes in zip(self.names, there, strict=True) if yes) or "nocall"
@@ -183,6 +180,14 @@ class ClassificationTask(Task):
                 label, predicted = self.names[int(share.argmax())], self.names[int(probability.argmax())]
             rows.append({"id": id, "label": label, "predicted": predicted, **said})
         return rows
+
+
+def probability_columns(names: Sequence[str], probabilities: Tensor) -> dict[str, float]:
+    """Probabilities [K] as cells of a CSV file, ``p_NAME`` each.
+
+    Six digits, however small: among the species of one collection the smallest ones count.
+    """
+    return {f"p_{name}": float(f"{float(p):.6g}") for name, p in zip(names, probabilities, strict=True)}
 
 
 def encoder_parameters(net: nn.Module) -> list[nn.Parameter]:
