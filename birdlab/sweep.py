@@ -223,9 +223,9 @@ def _check_foreign(word: str, file: Path, name: str) -> None:
         raise refusal
     (override,) = parsed([word])
     key = override.key_or_group
-    if override.package is not None or key.split(".")[0] in ("hydra", "sweep", "resume", "trust"):
+    if override.package is not None or re.match(r"(hydra|resume|trust)(\.|$)|sweep\.", key):
         raise refusal
-    # A choice that is a path could be any file.
+    # A choice that is a path could be any file; +sweep=NAME, which listed the jobs, is one by name.
     if key in config.groups() and not re.fullmatch(r"\w+", str(override.value())):
         raise refusal
 

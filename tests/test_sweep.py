@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
-from birdlab.config import quoted
+from birdlab.config import CONF, quoted
 from birdlab.errors import BirdlabError
 from birdlab.run import Run
 from birdlab.sweep import Job, Sweep, parsed, plan
@@ -70,6 +71,23 @@ def test_what_makes_no_grid_is_refused(word: str, said: str) -> None:
 def test_any_folder_survives_hydras_grammar(text: str) -> None:
     (override,) = parsed([f"key={quoted('/' + text)}"])
     assert override.value() == "/" + text
+
+
+@pytest.mark.parametrize("name", [file.stem for file in sorted((CONF / "sweep").glob("*.yaml"))])
+def test_every_shipped_sweep_can_be_gone_on_with(tmp_path: Path, name: str) -> None:
+    sweeper = OmegaConf.load(CONF / "sweep" / f"{name}.yaml").hydra.sweeper
+    typed = ["+experiment=x", f"+sweep={name}"]
+    sweep = plan(tmp_path, sweeper.params, sweeper.get("together", {}), typed)
+    with sweep.begun():
+        assert Sweep.open(tmp_path) == sweep
+
+
+@pytest.mark.parametrize(
+    "word", ["sweep={resume: /elsewhere}", "+sweep=/elsewhere", "sweep.resume=/elsewhere"]
+)
+def test_a_sweep_from_elsewhere_points_nowhere_else(tmp_path: Path, word: str) -> None:
+    with Sweep(tmp_path, (Job("000", (word,)),)).begun(), pytest.raises(BirdlabError, match="changes more"):
+        Sweep.open(tmp_path)
 
 
 def test_a_directory_that_holds_anything_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
