@@ -131,7 +131,7 @@ def start_from(net: nn.Module, state: State, stem: FirstConv, origin: str) -> No
 
 def _state(weights: str, imagenet: Callable[[], State] | None) -> State:
     if weights != "imagenet":
-        return load_state(Path(weights).expanduser())
+        return load_state(Path(weights))
     if imagenet is None:
         raise BirdlabError("model.weights=imagenet: there are none for this network; set model.weights=null.")
     return imagenet()

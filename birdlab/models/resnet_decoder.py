@@ -11,11 +11,10 @@ from torchvision.models import ResNet34_Weights, resnet34
 from birdlab.models.blocks import Up, check_image
 from birdlab.models.weights import (
     FirstConv,
-    adapt_first_conv,
     check_first_conv,
     imagenet_state,
     load_state,
-    load_strictly,
+    start_with_encoder,
 )
 
 
@@ -66,7 +65,9 @@ class ResNetDecoder(nn.Module):
         self.decoder = nn.Sequential(*(Up(coarse, 0, fine) for coarse, fine in pairwise([512, *widths])))
         self.head = nn.Conv2d(widths[-1], out_channels, kernel_size=1)
         if weights is not None:
-            self._start_from(weights, first_conv)
+            imagenet = weights == "imagenet"
+            state = imagenet_state(ResNet34_Weights.IMAGENET1K_V1) if imagenet else load_state(Path(weights))
+            start_with_encoder(self, state, "conv1", first_conv, weights)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits [B, out_channels, F, T] of images [B, in_channels, F, T].
@@ -77,20 +78,6 @@ class ResNetDecoder(nn.Module):
         check_image(image, self.in_channels, self.stride)
         logits: Tensor = self.head(self.decoder(self.encoder(image)))
         return logits
-
-    def _start_from(self, weights: str, first_conv: FirstConv) -> None:
-        if weights == "imagenet":
-            state = imagenet_state(ResNet34_Weights.IMAGENET1K_V1)
-        else:
-            state = load_state(Path(weights).expanduser())
-        module: nn.Module = self
-        first = "encoder.conv1.weight"
-        if not any(key.startswith("encoder.") for key in state):
-            module, first = self.encoder, "conv1.weight"
-            state = {key: value for key, value in state.items() if not key.startswith("fc.")}
-        if first in state:
-            state[first] = adapt_first_conv(state[first], self.in_channels, first_conv)
-        load_strictly(module, state, weights)
 
 
 def _encoder(in_channels: int) -> nn.Sequential:

@@ -64,6 +64,7 @@ def load_state(source: Path) -> dict[str, Tensor]:
         BirdlabError: if it is absent, damaged, or holds anything but tensors.
     """
     content: Any
+    source = source.expanduser()
     if source.is_dir():
         run = Run.open(source)
         content = run.checkpoint(run.best)["state_dict"]
@@ -158,6 +159,32 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], origin: str) -
             f"unexpected: {_few(unexpected)}; of other shape: {_few(shapes)}."
         )
     module.load_state_dict(state, strict=False)
+
+
+def start_with_encoder(
+    net: nn.Module, state: Mapping[str, Tensor], first: str, how: FirstConv, origin: str
+) -> None:
+    """Take over the weights of a whole network, or of a classifier for its ``encoder``.
+
+    Args:
+        net: has an ``encoder``, which is a classifier without its last layers, and ``in_channels``.
+        state: weights by name.
+        first: the encoder's first convolution, see `adapt_first_conv` for ``how`` it fits other channels.
+        origin: of the weights, for the message.
+
+    Raises:
+        BirdlabError: lists what is missing, what is too much and what has another shape.
+    """
+    encoder = net.get_submodule("encoder")
+    if any(key.startswith("encoder.") for key in state):
+        module, key, taken = net, f"encoder.{first}.weight", dict(state)
+    else:
+        own = {name for name, _ in encoder.named_children()}
+        module, key = encoder, f"{first}.weight"
+        taken = {name: value for name, value in state.items() if name.partition(".")[0] in own}
+    if key in taken:
+        taken[key] = adapt_first_conv(taken[key], net.in_channels, how)  # type: ignore[arg-type]
+    load_strictly(module, taken, origin)
 
 
 def _torch_file(file: Path) -> Any:

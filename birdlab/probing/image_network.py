@@ -57,7 +57,7 @@ class ImageNetwork:
         if weights == "imagenet" and imagenet is not None:
             state = imagenet()
         elif weights not in (None, "imagenet"):
-            state = load_state(Path(weights).expanduser())
+            state = load_state(Path(weights))
         torch.manual_seed(seed)
         net = _network(model, download=weights == "imagenet" and imagenet is None)
         facts: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]

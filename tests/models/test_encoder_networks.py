@@ -1,4 +1,4 @@
-"""The networks of segmentation_models_pytorch as the configs build them keep to what birdlab's own do."""
+"""Networks around the encoders of other packages keep to what birdlab's own do, as the configs build them."""
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ PARAMETERS = {
     "fpn": 23_149_121,
     "segformer": 24_716_097,
     "mobilenet_unet": 6_628_369,
+    "efficientnet_unet": 3_733_497,
 }
 every_network = pytest.mark.parametrize("model", PARAMETERS)
 
