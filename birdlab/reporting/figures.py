@@ -83,7 +83,9 @@ def bars(
     if not ordered:
         return None
     with styled():
-        figure = new_figure(PAGE, 0.75 + 0.24 * len(ordered) + 0.16 * bool(references))
+        labels = [_two_lines(condition.label) for condition in ordered]
+        height = 0.34 if any("\n" in label for label in labels) else 0.24
+        figure = new_figure(PAGE, 0.75 + height * len(ordered) + 0.16 * bool(references))
         axes = figure.add_subplot()
         for row, condition in enumerate(ordered):
             values = condition.values(score)
@@ -93,7 +95,7 @@ def bars(
         styles = ("--", ":", "-.", (0, (1, 3)))
         for (name, value), style in zip((references or {}).items(), styles, strict=False):
             axes.axvline(value, color=GREY, linewidth=0.9, linestyle=style, label=f"{name} {value:.3f}")
-        axes.set_yticks(range(len(ordered)), [_shortened(condition.label) for condition in ordered])
+        axes.set_yticks(range(len(ordered)), labels)
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(ordered) - 0.5, -0.5)
         axes.set_xlim(left=0)
@@ -224,7 +226,7 @@ def _legend(figure: Figure, ordered: Sequence[Condition], *, lines: bool) -> Non
     for number, condition in enumerate(ordered[: len(_COLORS) + 1]):
         color, marker = _look(number)
         rest = len(ordered) - len(_COLORS)
-        label = _shortened(condition.label) if number < len(_COLORS) else f"{rest} others"
+        label = _two_lines(condition.label) if number < len(_COLORS) else f"{rest} others"
         look = {"linestyle": "-"} if lines else {"linestyle": "", "marker": marker, "markersize": 4}
         handles.append(mpl.lines.Line2D([], [], color=color, label=label, **look))
     if len(ordered) > 1:
@@ -293,6 +295,15 @@ def _metric_name(metric: str) -> str:
     stage = {"train": "training", "val": "validation"}.get(metric.partition("/")[0], "")
     name = metric.partition("/")[2].removesuffix("_resized")
     return f"{stage} {HEADINGS.get(name, name.replace('_', ' '))}".strip()
+
+
+def _two_lines(label: str) -> str:
+    """The label with nothing cut out: what tells it from others may be anywhere in it."""
+    first, rest = "", label.split(", ")
+    while rest and len(f"{first}, {rest[0]}") <= _LONGEST:
+        first = f"{first}, {rest.pop(0)}" if first else rest.pop(0)
+    lines = [_shortened(line) for line in (first, ", ".join(rest)) if line]
+    return ",\n".join(lines)
 
 
 def _shortened(text: str, longest: int = _LONGEST) -> str:

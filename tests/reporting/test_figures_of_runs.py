@@ -66,6 +66,17 @@ def test_bars_are_ordered_and_every_run_is_a_dot(swept: list[Condition]) -> None
     assert figures.bars([], "iou") is None
 
 
+def test_what_tells_long_labels_apart_is_in_the_figure() -> None:
+    long = "efficientnet_lite0, adam, stem {}, weights imagenet"
+    figure = figures.bars([made(long.format(stem), [0.5]) for stem in ("copy", "mean", "mean_scaled")], "iou")
+    assert figure is not None
+    labels = {tick.get_text() for tick in figure.axes[0].get_yticklabels()}
+    assert {label.replace("\n", " ") for label in labels} == {
+        long.format(stem) for stem in ("copy", "mean", "mean_scaled")
+    }
+    assert max(len(line) for label in labels for line in label.splitlines()) < 48
+
+
 def test_curves_are_means_within_the_range_of_runs(swept: list[Condition]) -> None:
     figure = figures.curves(swept, "iou", ["val/loss", "val/iou_resized", "val/never"])
     assert figure is not None
