@@ -13,6 +13,9 @@ cells of the official spectrogram (2 ms, 31 Hz) of whole recordings,
 - ``hit``: the share of boxes with anything marked in at least a tenth of their time;
 - ``time_iou``: columns with anything marked against columns with any box, all recordings together.
 
+``hit`` in the column of thresholds is the highest at which `HIT` of the boxes in *all other* folds'
+recordings are hit: how an observer would set it who wants few calls missed, from recordings of his own.
+
 ``energy`` in place of runs is 6 dB above the usual level of a row and a moment (`birdlab.baselines`).
 
 DIR of --official is BirdSoundsDenoising's example (Images, Masks, Raw_audios): ``official`` is the foreground
@@ -21,9 +24,11 @@ IoU of the marks that a run makes in its recording.
 
 import argparse
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,8 +46,9 @@ from birdlab.files import write_csv
 from birdlab.prediction.events import Components, Event, boxes, paint
 from birdlab.prediction.library import Prediction, Predictor
 
-THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-OFFICIAL_HZ = 48_000
+THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+OFFICIAL, OFFICIAL_HZ = "official", 48_000
+HIT = 0.93
 _HEARD = 0.1
 Cells = NDArray[np.bool_]
 
@@ -118,12 +124,12 @@ def tested(run: Path, source: AnnotatedAudio) -> list[str]:
     return sorted(of["test"] if any(of.values()) else names)
 
 
-def of_run(run: Path, source: AnnotatedAudio, official: Path | None) -> list[dict[str, object]]:
+def of_run(run: Path, source: AnnotatedAudio, official: Path | None) -> list[dict[str, Any]]:
     """A row for each recording, output and threshold."""
     energy = str(run) == "energy"
     predictor = Predictor(Energy()) if energy else birdlab.load(run)
     own = predictor.network.threshold
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     files = {recording_of(sample.id): sample.files for sample in source.splits()["test"]}
     for name in sorted(files) if energy else tested(run, source):
         recording, labels = files[name]
@@ -136,7 +142,7 @@ def of_run(run: Path, source: AnnotatedAudio, official: Path | None) -> list[dic
     if official is not None:
         probabilities, truth = on_official(predictor, official)
         for threshold in sorted({own, *THRESHOLDS}):
-            key = {"run": run.name, "recording": "official", "output": "mask", "threshold": threshold}
+            key = {"run": run.name, "recording": OFFICIAL, "output": "mask", "threshold": threshold}
             rows.append(key | {"own": threshold == own} | scored(probabilities > threshold, truth, []))
     return rows
 
@@ -161,42 +167,55 @@ def on_official(predictor: Predictor, folder: Path) -> tuple[NDArray[np.float32]
     return said, mask[-grid.rows :] != 0
 
 
-def summary(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Over recordings, by output and threshold; ``own`` is each run's."""
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Over recordings, by output and threshold; ``own`` is each run's, ``hit`` chosen on other folds."""
     made = []
     for output in ("mask", "boxes"):
-        for threshold in ("own", *THRESHOLDS):
-            chosen = [
-                row
-                for row in rows
-                if row["output"] == output
-                and row["recording"] != "official"
-                and (row["own"] if threshold == "own" else row["threshold"] == threshold)
-            ]
-            official = [
-                row["iou"]
-                for row in rows
-                if row["recording"] == "official"
-                and row["output"] == output
-                and (row["own"] if threshold == "own" else row["threshold"] == threshold)
-            ]
-            if not chosen:
-                continue
-            total = {key: sum(float(str(row[key])) for row in chosen) for key in _COUNTED}
-            made.append(
-                {
-                    "output": output,
-                    "threshold": threshold,
-                    "recordings": len(chosen),
-                    "iou": total["iou"] / len(chosen),
-                    "precision": total["marked_in_boxes"] / max(1, total["marked"]),
-                    "recall": total["marked_in_boxes"] / total["in_boxes"],
-                    "hit": total["hit_boxes"] / total["boxes"],
-                    "time_iou": total["time_both"] / total["time_either"],
-                    "official": float(np.mean(np.array(official, float))) if official else float("nan"),
-                }
-            )
+        of_output = [row for row in rows if row["output"] == output]
+        wanted = chosen_by_hits(of_output)
+        chosen: dict[object, list[dict[str, Any]]] = {
+            "own": [row for row in of_output if row["own"]],
+            "hit": [row for row in of_output if row["threshold"] == wanted.get(row["run"])],
+        }
+        chosen |= {t: [row for row in of_output if row["threshold"] == t] for t in THRESHOLDS}
+        for threshold, those in chosen.items():
+            if those:
+                made.append({"output": output, "threshold": threshold} | totals(those))
     return made
+
+
+def chosen_by_hits(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """By run, the highest threshold that hits `HIT` of the boxes in recordings that the run doesn't test."""
+    chosen = {}
+    for run in {row["run"] for row in rows}:
+        own = {row["recording"] for row in rows if row["run"] == run}
+        others = [row for row in rows if row["recording"] not in own]
+        for threshold in THRESHOLDS:
+            there = [row for row in others if row["threshold"] == threshold]
+            boxes = sum(row["boxes"] for row in there)
+            if boxes and sum(row["hit_boxes"] for row in there) >= HIT * boxes:
+                chosen[run] = threshold
+    return chosen
+
+
+def totals(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Scores of recordings together; NaN for what there is none of."""
+    official = [row["iou"] for row in rows if row["recording"] == OFFICIAL]
+    boxed = [row for row in rows if row["recording"] != OFFICIAL]
+    total = {key: sum(row[key] for row in boxed) for key in _COUNTED}
+    return {
+        "recordings": len(boxed),
+        "iou": _ratio(total["iou"], len(boxed)),
+        "precision": _ratio(total["marked_in_boxes"], total["marked"]),
+        "recall": _ratio(total["marked_in_boxes"], total["in_boxes"]),
+        "hit": _ratio(total["hit_boxes"], total["boxes"]),
+        "time_iou": _ratio(total["time_both"], total["time_either"]),
+        "official": _ratio(sum(official), len(official)),
+    }
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan
 
 
 _COUNTED = (
