@@ -1,5 +1,6 @@
 """What comes before the first step: mistakes found, data decoded, open choices settled and written down."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from birdlab import config, precision
 from birdlab.build import build_data, build_task
+from birdlab.data.classification import ClassificationData
 from birdlab.data.module import SourceData
 from birdlab.data.source import Source, recording_of
 from birdlab.devices import Devices
@@ -28,6 +30,8 @@ def prepare(cfg: DictConfig, run: Run, devices: Devices) -> SourceData:
     task = build_task(cfg, pretrained=not run.last.is_file())
     config.check_monitor(cfg, task.logged)
     check_callbacks(cfg, task)
+    if isinstance(data, ClassificationData):
+        check_classifier(task, data)
     data.prepare_data()
     data.setup("fit")
     probed = [key for key in ("trainer.precision", "memory_format") if OmegaConf.select(cfg, key) == "auto"]
@@ -62,6 +66,33 @@ def check_callbacks(cfg: DictConfig, task: Task) -> None:
                 "learned, set callbacks=default, early_stopping or averaged; where species are, set "
                 "callbacks=species, species_early_stopping, species_averaged or species_frozen."
             )
+
+
+def check_classifier(task: Task, data: ClassificationData) -> None:
+    """The network takes stacks of this size: any of torchvision or timm may be given, and not all do.
+
+    Raises:
+        BirdlabError: says what it said, or what it returned in place of logits.
+    """
+    shape, classes = data.source.fields["stacks"].shape, len(data.names)
+    way_out = (
+        f"Stacks are {' x '.join(map(str, shape))} (segments, bands, frames): set data.n_mels, "
+        "data.segment_s or model.encoding, or choose another model."
+    )
+    # A copy, and numbers of its own: nothing of the run changes.
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        try:
+            logits = deepcopy(task.net).train()(torch.rand(2, *shape))
+        except BirdlabError:
+            raise
+        except Exception as error:
+            said = str(error) or type(error).__name__
+            raise BirdlabError(f"model: the network can't take the stacks ({said}). {way_out}") from error
+    if not isinstance(logits, torch.Tensor) or logits.shape != (2, classes):
+        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise BirdlabError(
+            f"model: the network returns {found} for two stacks, not logits (2, {classes}). {way_out}"
+        )
 
 
 def check_start(cfg: DictConfig, data: SourceData) -> None:

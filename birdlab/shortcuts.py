@@ -1,6 +1,6 @@
 """What a species model could learn without hearing the bird: the baseline beside every result."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -24,7 +24,8 @@ class LoudnessBandwidthLength:
     begins reach all bands), the seconds of the recording and those of real sound in the stack; and the
     squares of all that, so that a middling length can speak for a species, too.
 
-    A network that scores no better may have learned nothing else.
+    Species count alike in the fit, as they do in the macro scores that a study is read by: a network that
+    scores no better may have learned nothing else.
     """
 
     def __init__(self) -> None:
@@ -35,6 +36,7 @@ class LoudnessBandwidthLength:
         features, targets = features_of(data, split), targets_of(data, split)
         self.mean, self.scale = features.mean(dim=0), features.std(dim=0, correction=0).clamp(min=1e-6)
         inputs = self._inputs(features)
+        alike = (targets / targets.sum(dim=0).clamp(min=1) * len(targets) / targets.shape[1]).sum(dim=1)
         self.weights = torch.zeros(inputs.shape[1], targets.shape[1], dtype=torch.float64, requires_grad=True)
         optimizer = torch.optim.LBFGS([self.weights], max_iter=500, line_search_fn="strong_wolfe")
 
@@ -44,7 +46,8 @@ class LoudnessBandwidthLength:
             if data.source.multilabel:
                 fit = F.binary_cross_entropy_with_logits(logits, targets)
             else:
-                fit = F.cross_entropy(logits, targets)
+                each = F.cross_entropy(logits, targets, reduction="none")
+                fit = (each * alike).mean()
             total: Tensor = fit + _RIDGE * self.weights[:-1].square().sum() / len(inputs)
             total.backward()  # type: ignore[no-untyped-call]
             return total
@@ -88,7 +91,7 @@ def origins_of(data: ClassificationData, split: Split) -> list[str]:
 
 
 def within_origin(
-    logits: Tensor, labels: Tensor, origins: Sequence[str], origin_of: Sequence[str]
+    logits: Tensor, labels: Tensor, origins: Sequence[str], origins_of: Sequence[Collection[str]]
 ) -> dict[str, float]:
     """Accuracy among the species of one collection, for samples of that collection.
 
@@ -99,7 +102,7 @@ def within_origin(
         logits: [N, K].
         labels: int64 [N].
         origins: of each sample.
-        origin_of: of each species.
+        origins_of: the collections that each species is in.
 
     Returns:
         Accuracy by collection; nothing for samples without one.
@@ -107,19 +110,19 @@ def within_origin(
     accuracy = {}
     for origin in sorted({each for each in origins if each}):
         rows = torch.tensor([each == origin for each in origins])
-        mine = torch.tensor([each == origin for each in origin_of])
+        mine = torch.tensor([origin in each for each in origins_of])
         guess = logits[rows].masked_fill(~mine, -torch.inf).argmax(dim=1)
         accuracy[origin] = float((guess == labels[rows]).double().mean())
     return accuracy
 
 
-def origin_of_species(data: ClassificationData) -> list[str]:
-    """The collection of each species; empty where not known, or where it has several."""
+def origins_of_species(data: ClassificationData) -> list[set[str]]:
+    """The collections of each species' recordings."""
     found: list[set[str]] = [set() for _ in data.names]
     for samples in data.splits.values():
         for sample in samples:
             found[sample.label].add(sample.origin)  # type: ignore[attr-defined]
-    return [next(iter(origins)) if len(origins) == 1 else "" for origins in found]
+    return found
 
 
 def _decibels(power: Tensor) -> Tensor:

@@ -8,14 +8,15 @@ import pytest
 import soundfile
 import torch
 from omegaconf import OmegaConf
+from torch import nn
 
 from birdlab import config
 from birdlab.build import build_data, build_task
 from birdlab.data.annotated_audio import AnnotatedAudio
 from birdlab.data.joined import Joined
-from birdlab.data.source import Sample
+from birdlab.data.source import Field, Sample
 from birdlab.errors import BirdlabError
-from birdlab.prepare import check_callbacks, check_start, settle_paths
+from birdlab.prepare import check_callbacks, check_classifier, check_start, settle_paths
 from birdlab.run import Run
 
 
@@ -46,6 +47,46 @@ def test_recordings_that_the_weights_have_seen_are_not_tested(tmp_path: Path) ->
     weights = OmegaConf.create({"model": {"weights": str(tmp_path)}})
     with pytest.raises(BirdlabError, match=r"model\.weights=.* was trained on 1 recordings"):
         check_start(weights, data_testing("XC2"))  # type: ignore[arg-type]
+
+
+class Refusing(nn.Module):
+    def forward(self, _: torch.Tensor) -> torch.Tensor:
+        raise AssertionError
+
+
+class Named(nn.Sequential):
+    def forward(self, stack: torch.Tensor) -> object:
+        return SimpleNamespace(logits=super().forward(stack))
+
+
+@pytest.mark.parametrize(
+    ("net", "said"),
+    [
+        (Refusing(), r"can't take the stacks \(AssertionError\).* 4 x 8 x 16 \(segments, bands, frames\)"),
+        (nn.Conv2d(3, 2, 3), r"can't take the stacks \(Given groups=1.*"),
+        (Named(nn.Flatten(), nn.Linear(512, 3)), r"returns SimpleNamespace for two stacks, not .*\(2, 3\)"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(512, 4)), r"returns \(2, 4\) for two stacks"),
+    ],
+)
+def test_a_classifier_that_does_not_fit_is_refused_before_data_are_decoded(net: nn.Module, said: str) -> None:
+    data = SimpleNamespace(
+        source=SimpleNamespace(fields={"stacks": Field((4, 8, 16), "float16")}), names=("a", "b", "c")
+    )
+    with pytest.raises(BirdlabError, match=said):
+        check_classifier(SimpleNamespace(net=net), data)  # type: ignore[arg-type]
+
+
+def test_trying_a_classifier_changes_nothing() -> None:
+    data = SimpleNamespace(
+        source=SimpleNamespace(fields={"stacks": Field((4, 8, 16), "float16")}), names=("a", "b")
+    )
+    net = nn.Sequential(nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.Linear(512, 2)).eval()
+    before = [value.clone() for value in net.state_dict().values()]
+    drawn = torch.get_rng_state()
+    check_classifier(SimpleNamespace(net=net), data)  # type: ignore[arg-type]
+    assert all(torch.equal(a, b) for a, b in zip(before, net.state_dict().values(), strict=True))
+    assert torch.equal(drawn, torch.get_rng_state())
+    assert not net.training
 
 
 def test_training_starts_from_another_run(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from birdlab.data.classification import ClassificationData
 from birdlab.shortcuts import (
     LoudnessBandwidthLength,
     features_of,
-    origin_of_species,
     origins_of,
+    origins_of_species,
     targets_of,
     within_origin,
 )
@@ -79,12 +79,28 @@ def test_features_by_hand(tmp_path: Path) -> None:
 
 def test_accuracy_within_an_origin_rules_out_the_others(tmp_path: Path) -> None:
     data = noise_data(tmp_path / "data", ant={}, bat={}, cat={})
-    assert origin_of_species(data) == ["wild", "wild", "zoo"]
+    assert origins_of_species(data) == [{"wild"}, {"wild"}, {"zoo"}]
     assert set(origins_of(data, "test")) == {"wild", "zoo"}
     logits = torch.tensor([[1.0, 2.0, 9.0], [3.0, 2.0, 9.0], [9.0, 2.0, 1.0]])
-    scores = within_origin(logits, torch.tensor([1, 1, 2]), ["wild", "wild", "zoo"], ["wild", "wild", "zoo"])
-    assert scores == {"wild": 0.5, "zoo": 1.0}
-    assert within_origin(logits, torch.tensor([1, 1, 2]), ["", "", ""], ["", "", ""]) == {}
+    labels, apart = torch.tensor([1, 1, 2]), [{"wild"}, {"wild"}, {"zoo"}]
+    assert within_origin(logits, labels, ["wild", "wild", "zoo"], apart) == {"wild": 0.5, "zoo": 1.0}
+    assert within_origin(logits, labels, ["", "", ""], [{""}] * 3) == {}
+
+
+def test_a_species_of_two_collections_counts_in_both() -> None:
+    logits, labels = torch.eye(3) * 5, torch.tensor([0, 1, 2])
+    scores = within_origin(logits, labels, ["wild", "wild", "zoo"], [{"wild"}, {"wild", "zoo", ""}, {"zoo"}])
+    assert scores == {"wild": 1.0, "zoo": 1.0}
+
+
+def test_species_count_alike_however_many_recordings_they_have(tmp_path: Path) -> None:
+    """Where nothing tells them apart, no species is guessed for being common."""
+    data = noise_data(tmp_path / "data", ant={}, bat={})
+    ants, bats = ([s for s in data.labelled("train") if s.label == label] for label in (0, 1))
+    data.splits["train"] = [*ants, *bats[::2]]
+    probability = LoudnessBandwidthLength().fit(data).predict(data, "train").softmax(dim=1).double()
+    weights = (targets_of(data, "train") / targets_of(data, "train").sum(dim=0)).sum(dim=1)
+    assert float((probability[:, 0] * weights).sum() / weights.sum()) == pytest.approx(0.5, abs=0.02)
 
 
 def test_shares_of_species_are_fitted_one_by_one(tmp_path: Path) -> None:

@@ -102,6 +102,9 @@ def read(
         target = sample_rate or native
         first = round(start_s * native)
         last = frames if duration_s is None else min(first + round(duration_s * native), frames)
+        # By the clock: rounded at the file's rate first, a stretch could lack a sample at the target's.
+        there_s = (frames - first) / native
+        wanted = round((there_s if duration_s is None else min(duration_s, there_s)) * target)
         if not 0 <= first < last:
             raise BirdlabError(
                 f"{path}: nothing to read from {start_s:g} s on for {duration_s} s: "
@@ -116,7 +119,7 @@ def read(
         return audio
     resampled: NDArray[np.float32] = soxr.resample(audio, native, target, quality="HQ")
     skip = before * target // native
-    return resampled[skip : skip + round((last - first) * target / native)]
+    return resampled[skip : skip + wanted]
 
 
 def write(path: Path, audio: NDArray[np.float32], sample_rate: int) -> None:

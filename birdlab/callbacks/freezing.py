@@ -3,7 +3,6 @@
 from lightning import Callback, LightningModule, Trainer
 
 from birdlab.errors import BirdlabError
-from birdlab.models.classifier import head_of
 from birdlab.tasks import ClassificationTask
 from birdlab.tasks.classification import encoder_parameters
 
@@ -44,6 +43,5 @@ class FrozenEncoder(Callback):
                 weight.grad = None
         # Frozen batch norms use and keep the statistics they have. Lightning leaves modes as they are set.
         pl_module.net.train(not frozen)
-        # But windows are drawn, and what the last layer gets is dropped out, as ever.
+        # But windows are drawn as ever.
         pl_module.net.training = True
-        head_of(pl_module.net).train()

@@ -62,6 +62,17 @@ class BirdCLEF(Recordings):
             raise BirdlabError(
                 "data.soundscapes needs data.multilabel=true: several species sing in one row."
             )
+        if self.soundscapes and self.prior:
+            raise BirdlabError(
+                "data.prior=true with data.soundscapes: train_soundscape_labels.csv has no place and date, "
+                "which a network would have been trained to rely on. Set data.prior=false."
+            )
+        origins = self.origins or {}
+        if not isinstance(origins, Mapping) or any(isinstance(held, str) for held in origins.values()):
+            raise BirdlabError(
+                f"data.origins={origins}: give a list of species for each collection, such as "
+                "data.origins={zoo:[owl,wren]}."
+            )
         super().__post_init__()
 
     def recordings(self) -> list[Recording]:
@@ -106,6 +117,7 @@ class BirdCLEF(Recordings):
                 f"{self.root / 'train_metadata.csv'}: data.prior=true needs the columns latitude, longitude "
                 "and date."
             )
+        self._check_origins({row["primary_label"] for row in rows})
         if isinstance(self.species, tuple):
             check_known(self.species, {row["primary_label"] for row in rows})
             rows = [row for row in rows if row["primary_label"] in self.species]
@@ -140,6 +152,14 @@ class BirdCLEF(Recordings):
             for key, file in usable.items()
             if file not in bad
         ], skipped
+
+    def _check_origins(self, known: set[str]) -> None:
+        unknown = {name for held in (self.origins or {}).values() for name in held} - known
+        if unknown:
+            raise BirdlabError(
+                f"data.origins names {listed(sorted(unknown))}, of which there are no recordings; there are "
+                f"{listed(sorted(known))}."
+            )
 
     def _files(self, names: set[str]) -> dict[tuple[str, str], Path]:
         """The file of each (species, stem); a precomputed spectrogram goes before the recording."""
@@ -192,8 +212,8 @@ class BirdCLEF(Recordings):
             duration_s=duration_s,
             secondary=_labels(row.get("secondary_labels") or ""),
             author=(row.get("author") or "").strip(),
-            latitude=_number(row.get("latitude")),
-            longitude=_number(row.get("longitude")),
+            latitude=_degrees(row.get("latitude"), 90),
+            longitude=_degrees(row.get("longitude"), 180),
             day=_day(row.get("date")),
             origin=origin,
         )
@@ -234,11 +254,12 @@ def read_metadata(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _number(text: str | None) -> float | None:
+def _degrees(text: str | None, limit: float) -> float | None:
     try:
-        return float(text) if text else None
+        value = float(text or "nan")
     except ValueError:
         return None  # "Not specified"
+    return value if abs(value) <= limit else None  # nor is NaN, or what no map has
 
 
 def _day(text: str | None) -> int | None:

@@ -25,8 +25,8 @@ _WORTH_KEEPING = 500
 def inspected(files: Sequence[Path], measure: Callable[[Path], float], method: str) -> dict[Path, Finding]:
     """What ``measure`` finds for each file.
 
-    Findings are kept in the cache folder, by path, size and modification time; only new and changed files are
-    looked at.
+    Seconds are kept in the cache folder, by path, size and modification time; only new and changed files are
+    looked at, and those that couldn't be used.
 
     Args:
         files: recordings or precomputed spectrograms.
@@ -58,7 +58,9 @@ def inspected(files: Sequence[Path], measure: Callable[[Path], float], method: s
             found[file] = finding
             progress.advance(task)
     if len(files) >= _WORTH_KEEPING:
-        write_json(index, {str(file): [stamps[file], found[file]] for file in files})
+        # What is wrong with a file may be mended without a trace in its size and time, such as permissions.
+        usable = [file for file in files if isinstance(found[file], float | int)]
+        write_json(index, {str(file): [stamps[file], found[file]] for file in usable})
     return found
 
 
@@ -70,5 +72,8 @@ def _read(index: Path) -> dict[str, tuple[str, Finding]]:
 
 
 def _stamp(file: Path) -> str:
-    status = file.stat()
+    try:
+        status = file.stat()
+    except OSError:  # a link to nowhere, of which `measure` will say so
+        return "absent"
     return f"{status.st_size} {status.st_mtime_ns}"

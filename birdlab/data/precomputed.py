@@ -1,6 +1,7 @@
 """Mel spectrograms that somebody else computed, in place of recordings."""
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from birdlab.errors import BirdlabError
 
 MEL_SUFFIXES = frozenset({".npy", ".png"})
 
+_LOUDEST_DB = 1000.0
 RANGE_DB = 80.0
 """What 0 to 255 stand for: -80 to 0 dB, as ``librosa.power_to_db(ref=np.max)`` scaled to a picture."""
 
@@ -47,6 +49,10 @@ def read_levels(path: Path, n_mels: int) -> NDArray[np.float32]:
     if not np.isfinite(values).all():
         bad = np.count_nonzero(~np.isfinite(values))
         raise BirdlabError(f"{path}: {bad} values are NaN or infinite. Compute it anew.")
+    if np.abs(values).max(initial=0) > _LOUDEST_DB:
+        raise BirdlabError(
+            f"{path}: holds {np.abs(values).max():.3g}, which is no level in dB. Save 10 * log10(power)."
+        )
     levels: NDArray[np.float32] = values.astype(np.float32)
     return levels
 
@@ -54,7 +60,7 @@ def read_levels(path: Path, n_mels: int) -> NDArray[np.float32]:
 def _mapped(path: Path) -> NDArray[np.generic]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise BirdlabError(f"{path}: cannot be read as an array of NumPy ({error}). Save it anew.") from error
     if not isinstance(array, np.ndarray) or array.ndim != 2:
         raise BirdlabError(f"{path}: expected one array [bands, frames].")

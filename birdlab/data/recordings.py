@@ -71,8 +71,16 @@ class Recordings(SpeciesSource):
         object.__setattr__(self, "fractions", tuple(self.fractions))
         if self.masks is not None:
             object.__setattr__(self, "masks", Path(self.masks).expanduser())
-        if self.species is not None and not isinstance(self.species, int):
-            object.__setattr__(self, "species", tuple(self.species))
+        named: object = self.species
+        if named is not None and not isinstance(named, int):
+            if not isinstance(named, Sequence) or isinstance(named, str) or len(set(named)) < len(named):
+                raise BirdlabError(
+                    f"data.species={named}: give how many, or a list that has each species once, such as "
+                    "data.species=[owl,wren]."
+                )
+            object.__setattr__(self, "species", tuple(named))
+        if not isinstance(self.session_gap, int) or self.session_gap < 0:
+            raise BirdlabError(f"data.session_gap={self.session_gap}: give a whole number, 0 or more.")
         for key, allowed in {"short": ("drop", "tile"), "trim": ("centre", "energy", "mask")}.items():
             if getattr(self, key) not in allowed:
                 raise BirdlabError(f"data.{key}={getattr(self, key)}: give one of {', '.join(allowed)}.")
@@ -141,7 +149,7 @@ class Recordings(SpeciesSource):
         else:
             levels = self.levels_of(self._heard(file))
         if levels.min() == levels.max():
-            raise _silent(file)
+            raise BirdlabError(f"{file}: holds nothing but silence in its mel bands. Remove it and its row.")
         total = levels.shape[1]
         if self.trim == "energy":
             first = loudest(levels, length)

@@ -80,8 +80,8 @@ class SpeciesSource(Source):
     prior: bool = False
 
     def __post_init__(self) -> None:
-        if self.segments < 1:
-            raise BirdlabError(f"data.segments={self.segments}: a stack holds at least one segment.")
+        if not isinstance(self.segments, int) or self.segments < 1:
+            raise BirdlabError(f"data.segments={self.segments}: a stack holds a whole number of segments.")
         shortest_s = self.hop / self.sample_rate
         if self.segment_s is not None and not self.segment_s >= shortest_s:
             raise BirdlabError(

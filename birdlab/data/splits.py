@@ -80,7 +80,7 @@ def fold(
         raise BirdlabError(
             f"data.folds={folds}: cross-validation needs at least {fewest} folds (null for none)."
         )
-    if not 0 <= fold < folds:
+    if not isinstance(fold, int) or not 0 <= fold < folds:
         raise BirdlabError(f"data.fold={fold}: with data.folds={folds} it runs from 0 to {folds - 1}.")
     if folds > len(set(groups)):
         raise BirdlabError(

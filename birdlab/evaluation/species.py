@@ -13,8 +13,8 @@ from birdlab.metrics import SpeciesScores
 from birdlab.shortcuts import (
     WITHIN,
     LoudnessBandwidthLength,
-    origin_of_species,
     origins_of,
+    origins_of_species,
     targets_of,
     within_origin,
 )
@@ -63,18 +63,15 @@ def _(data: ClassificationData, tested: Tested, split: Split, own: SourceData) -
 def reference_logits(data: ClassificationData, split: Split, own: ClassificationData) -> dict[str, Tensor]:
     """What every network stands beside, logits [N, K] by name; none without training recordings to fit on.
 
-    ``commonest species`` always names the one with most training recordings, and ranks nothing: in a balanced
-    data set that is chance.
+    ``commonest species`` always names the one with most training recordings (within a collection, the one of
+    its species), and ranks no recording above another: in a balanced data set that is chance.
     """
     if not own.splits["train"]:
         return {}
     prevalence = targets_of(own, "train").mean(dim=0)
     count = len(data.samples(split))
-    if data.source.multilabel:
-        constant = prevalence.logit(eps=1e-6)
-    else:
-        constant = torch.zeros_like(prevalence)
-        constant[prevalence.argmax()] = 1.0
+    shares = prevalence.clamp(1e-6, 1 - 1e-6)
+    constant = shares.logit() if data.source.multilabel else shares.log()
     return {
         "commonest species": constant.float().expand(count, -1),
         "loudness, bandwidth, length": LoudnessBandwidthLength().fit(own).predict(data, split),
@@ -101,5 +98,5 @@ def _within(logits: Tensor, data: ClassificationData, split: Split) -> Scores:
     labels = targets_of(data, split).argmax(dim=1)
     if len(logits) != len(labels):  # a few batches only, as with debug=fast
         return {}
-    found = within_origin(logits, labels, origins_of(data, split), origin_of_species(data))
+    found = within_origin(logits, labels, origins_of(data, split), origins_of_species(data))
     return {f"{WITHIN}{origin}": value for origin, value in found.items()}

@@ -117,8 +117,7 @@ def _of_species(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
     truth = torch.tensor([names.index(row["label"]) for row in rows])
     origins = [row.get("origin", "") for row in rows]
     found = [{origins[i] for i in (truth == label).nonzero()[:, 0].tolist()} for label in range(len(names))]
-    origin_of = [next(iter(each)) if len(each) == 1 else "" for each in found]
-    within = within_origin(probabilities.log(), truth, origins, origin_of)
+    within = within_origin(probabilities.log(), truth, origins, found)
     return single_label_scores(probabilities.log(), F.one_hot(truth, len(names))) | {
         f"{WITHIN}{origin}": value for origin, value in within.items()
     }

@@ -127,6 +127,14 @@ def test_resampling_keeps_a_tone_and_its_length(tmp_path: Path) -> None:
     assert np.abs(resampled - tone(1000, 1, 32_000))[1000:-1000].max() < 1e-4
 
 
+@pytest.mark.parametrize("native", [11_025, 22_050, 44_100])
+def test_a_stretch_has_as_many_samples_as_asked_for(tmp_path: Path, native: int) -> None:
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 2 * native), native)
+    for frames in range(1, 90):
+        asked = frames * 500
+        assert len(read(tmp_path / "a.wav", 32_000, start_s=0.1, duration_s=asked / 32_000)) == asked
+
+
 def test_reading_past_the_end_gives_what_there_is(tmp_path: Path) -> None:
     write(tmp_path / "a.wav", tone(100, 1, 1000), 1000)
     assert len(read(tmp_path / "a.wav", start_s=0.75, duration_s=3)) == 250

@@ -218,6 +218,7 @@ def test_shares_of_species_place_and_date(birds: ModuleType, tmp_path: Path) -> 
     extra: Rows = {
         "XC1000": known,
         "XC1100": {"latitude": "Not specified", "longitude": "3", "date": "2013-00-00"},
+        "XC1200": {"latitude": "nan", "longitude": "9999", "date": ""},
     }
     birds.birdclef_files(tmp_path / "data", {"owl": [1.2] * 3, "wren": [1.2]}, extra)
     made = source(birds, tmp_path / "data", species=None, multilabel=True, prior=True, balance=False)
@@ -227,7 +228,7 @@ def test_shares_of_species_place_and_date(birds: ModuleType, tmp_path: Path) -> 
     assert by_id["XC2000"].targets == (0.0, 1.0)
     turn = 2 * np.pi * 92 / 365.25
     assert by_id["XC1000"].prior == pytest.approx((0.5, -0.5, np.sin(turn), np.cos(turn)))
-    assert by_id["XC1100"].prior == (0, 0, 0, 0)
+    assert by_id["XC1100"].prior == by_id["XC1200"].prior == (0, 0, 0, 0)
 
 
 def test_origins_come_from_the_table_or_the_config(birds: ModuleType, root: Path, tmp_path: Path) -> None:
@@ -486,6 +487,15 @@ def test_a_folder_without_recordings_is_named(birds: ModuleType, root: Path) -> 
         ({"masks": "x"}, "data.masks=x"),
         ({"length_factor": 0}, "data.length_factor=0"),
         ({"segments": 0}, "data.segments=0"),
+        ({"segments": 2.5}, "data.segments=2.5"),
+        ({"session_gap": None}, "data.session_gap=None"),
+        ({"folds": 3, "fold": None}, "data.fold=None"),
+        ({"species": "owl"}, r"data.species=owl: .*\[owl,wren\]"),
+        ({"species": ["owl", "owl"]}, "each species once"),
+        ({"origins": ["owl"]}, "data.origins=.*list of species for each"),
+        ({"origins": {"zoo": "owlet"}}, "data.origins=.*list of species for each"),
+        ({"origins": {"zoo": ["owl", "wern"]}}, "data.origins names wern.* there are emu, finch, owl, wren"),
+        ({"soundscapes": "test", "multilabel": True, "prior": True}, "data.prior=true with data.soundscapes"),
         ({"segment_s": 0.001}, "data.segment_s=0.001"),
         ({"secondary_target": 2}, "data.secondary_target=2"),
         ({"fmax": 9000.0}, "data.fmax=9000"),
@@ -496,7 +506,7 @@ def test_impossible_settings_are_named(
     birds: ModuleType, root: Path, wrong: dict[str, object], named: str
 ) -> None:
     with pytest.raises(BirdlabError, match=named):
-        source(birds, root, **wrong)
+        source(birds, root, **wrong).splits()
 
 
 def test_place_and_date_must_be_in_the_table(birds: ModuleType, root: Path) -> None:

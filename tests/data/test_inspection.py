@@ -33,9 +33,22 @@ def test_files_are_looked_at_once(files: list[Path]) -> None:
     expected = dict(zip(files, ["0.wav: empty", 1.0, 2.0, 3.0], strict=True))
     for _ in range(2):
         assert inspected(files, measured(looked), "length") == expected  # type: ignore[arg-type]
-    assert sorted(looked) == files
+    # What was wrong with one may have been mended.
+    assert sorted(looked) == [files[0], *files]
     inspected(files, measured(looked), "another method")  # type: ignore[arg-type]
-    assert len(looked) == 8
+    assert len(looked) == 9
+
+
+def test_a_link_to_nowhere_is_left_to_what_measures(files: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "link.wav").symlink_to(tmp_path / "gone.wav")
+
+    def measure(file: Path) -> float:
+        if not file.exists():
+            raise BirdlabError(f"{file.name}: there is no such file")
+        return 1.0
+
+    found = inspected([*files, tmp_path / "link.wav"], measure, "length")
+    assert found[tmp_path / "link.wav"] == "link.wav: there is no such file"
 
 
 def test_changed_files_are_looked_at_again(files: list[Path]) -> None:

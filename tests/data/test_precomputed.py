@@ -35,6 +35,7 @@ def test_pictures_stand_upside_down_and_for_80_db(tmp_path: Path) -> None:
         (np.zeros(16), r"expected one array \[bands, frames\]"),
         (np.full((16, 4), np.nan), "64 values are NaN or infinite"),
         (np.zeros((16, 4), np.int64), "holds int64"),
+        (np.full((16, 4), 70_000.0), "holds 7e.04, which is no level in dB"),
         (np.array([[None]]), "cannot be read as an array"),
     ],
 )
@@ -44,7 +45,7 @@ def test_other_arrays_are_refused(tmp_path: Path, array: np.ndarray, message: st
         read_levels(tmp_path / "XC1.npy", 16)
 
 
-@pytest.mark.parametrize("content", [b"", b"not an array", b"\x93NUMPY\x01\x00"])
+@pytest.mark.parametrize("content", [b"", b"not an array", b"\x93NUMPY\x01\x00", b"PK\x03\x04"])
 def test_damaged_files_are_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "XC1.npy").write_bytes(content)
     with pytest.raises(BirdlabError, match=r"XC1\.npy"):

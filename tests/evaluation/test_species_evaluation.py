@@ -10,6 +10,7 @@ from birdlab.build import build_data
 from birdlab.callbacks.species import confusion
 from birdlab.data.classification import ClassificationData
 from birdlab.evaluation import compared
+from birdlab.evaluation.species import reference_logits
 from birdlab.tasks.base import Tested
 
 
@@ -67,6 +68,14 @@ def test_accuracy_within_a_collection_stands_beside_the_others(
     assert wrong.network["accuracy_within_field"] == 1  # there is but one species in it
     assert {"accuracy_within_archive", "accuracy_within_field"} < set(wrong.columns)
     assert "accuracy_within_archive" in wrong.references["loudness, bandwidth, length"]
+
+
+def test_the_commonest_species_of_each_collection_is_known(data: ClassificationData) -> None:
+    order = [2, 0, 1]  # from the most to the fewest recordings
+    by_label = [[s for s in data.labelled("train") if s.label == label] for label in range(3)]
+    data.splits["train"] = [s for rank, label in enumerate(order) for s in by_label[label] * (3 - rank)]
+    commonest = reference_logits(data, "test", data)["commonest species"][0]
+    assert commonest.argsort(descending=True).tolist() == order
 
 
 def test_rows_of_the_table_give_the_confusion_matrix() -> None:
