@@ -29,6 +29,7 @@ CAPTIONS = {
     "heat_map": "Score over the grid: mean and standard deviation.",
     "parallel_coordinates": "Every run, from its settings to its score.",
     "cost": "Score against what it took.",
+    "confusion": "Which species the first condition takes for which, all of its runs together.",
 }
 
 
@@ -151,6 +152,7 @@ def _write_figures(
         "heat_map": draw.heat_map(groups, main),
         "parallel_coordinates": draw.parallel_coordinates(groups, main),
         "cost": draw.cost(groups, main),
+        "confusion": draw.confusion(groups[0]) if groups else None,
     }
     written = {}
     for name, figure in drawn.items():

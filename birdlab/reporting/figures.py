@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from birdlab.figures.charts import confusion_matrix
 from birdlab.figures.style import (
     BLUE,
     COLUMN,
@@ -215,6 +216,18 @@ def by_score(conditions: Sequence[Condition], score: str) -> list[Condition]:
     """Those that have the score, the highest mean first."""
     scored = [condition for condition in conditions if condition.values(score)]
     return sorted(scored, key=lambda condition: -float(np.mean(condition.values(score))))
+
+
+def confusion(condition: Condition) -> Figure | None:
+    """Which species all runs of a condition take for which; None where masks, or several, are named."""
+    rows = [row for run in condition.runs for row in run.samples]
+    if not rows or not {"label", "predicted"} <= rows[0].keys():
+        return None
+    names = sorted({row[column] for row in rows for column in ("label", "predicted")})
+    counts = np.zeros((len(names), len(names)), np.int64)
+    for row in rows:
+        counts[names.index(row["label"]), names.index(row["predicted"])] += 1
+    return confusion_matrix(counts, names)
 
 
 def _look(number: int) -> tuple[str, str]:

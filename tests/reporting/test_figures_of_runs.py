@@ -107,6 +107,17 @@ def test_parallel_coordinates_has_a_line_a_run(swept: list[Condition]) -> None:
     assert figures.parallel_coordinates([made("a", [0.1, 0.2, 0.3], lr="1")], "iou") is None
 
 
+def test_all_runs_of_a_condition_share_a_confusion_matrix() -> None:
+    said = [("owl", "owl"), ("owl", "wren"), ("wren", "wren")]
+    rows = [{"id": str(n), "label": label, "predicted": guess} for n, (label, guess) in enumerate(said)]
+    run = RunRecord(Path(), "a", "finished", samples=rows)
+    figure = figures.confusion(Condition("a", {}, (run, run)))
+    assert texts(figure) == ["2", "2", "2"]
+    assert figure is not None
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["owl (4)", "wren (2)"]
+    assert figures.confusion(made("masks", [0.5])) is None
+
+
 def test_cost_leaves_out_what_does_not_differ(swept: list[Condition]) -> None:
     figure = figures.cost(swept, "iou")
     assert figure is not None
