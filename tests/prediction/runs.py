@@ -22,7 +22,13 @@ def mask_run(folder: Path, *settings: str, temperature: float = 1.0, **kept: obj
 
 def levels_run(folder: Path) -> Run:
     """A small run that marks birds in levels of recordings, with all channels there are."""
-    words = ["+experiment=frontier", "data.image_size=[32,96]", "model.widths=[4,8]", "data.channels=4"]
+    words = [
+        "+experiment=frontier",
+        "model=resunet",
+        "data.image_size=[32,96]",
+        "model.widths=[4,8]",
+        "data.channels=4",
+    ]
     channels = "task.module.front_end.channels=[level,excess,pcen,frequency]"
     return _written(folder, config.compose([*words, channels]), {"birdlab": {}}, 1.0)
 
