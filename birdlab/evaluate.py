@@ -17,7 +17,7 @@ from birdlab import config
 from birdlab.build import build_data, build_task, build_trainer
 from birdlab.cores import cpu_count
 from birdlab.data.module import SourceData
-from birdlab.data.source import SPLITS, Split, recording_of
+from birdlab.data.source import SPLITS, Split
 from birdlab.devices import use_one
 from birdlab.errors import BirdlabError, command
 from birdlab.evaluation import Evaluation, compared, score
@@ -88,11 +88,11 @@ def _say_what_was_seen(run: Run, data: SourceData, split: Split) -> None:
     """Other data, or another split of the same, may hold what the network was trained on."""
     if split == "train":
         return
-    before = run.split_ids("train", *([] if split == "val" else ["val"]))
-    tested = {recording_of(sample.id) for sample in data.splits[split]}
-    if both := sorted(tested & {recording_of(id) for id in before}):
+    before = run.recordings("train", *([] if split == "val" else ["val"]))
+    tested = {sample.group for sample in data.splits[split]}
+    if seen := sorted({sample.group for sample in data.splits[split] if sample.recordings() & before}):
         Console(stderr=True).print(
-            f"{len(both)} of {len(tested)} recordings have been trained on, e.g. {both[0]}: these scores are "
+            f"{len(seen)} of {len(tested)} recordings have been trained on, e.g. {seen[0]}: these scores are "
             "too good.",
             style="yellow",
             highlight=False,

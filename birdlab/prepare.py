@@ -12,7 +12,7 @@ from birdlab import config, precision
 from birdlab.build import build_data, build_task
 from birdlab.data.classification import ClassificationData
 from birdlab.data.module import SourceData
-from birdlab.data.source import Source, recording_of
+from birdlab.data.source import SPLITS, Source
 from birdlab.devices import Devices
 from birdlab.errors import BirdlabError
 from birdlab.run import Run
@@ -39,6 +39,7 @@ def prepare(cfg: DictConfig, run: Run, devices: Devices) -> SourceData:
     settle_paths(cfg, data)
     run.write_config(cfg)
     run.write_json("splits.json", data.split_ids())
+    run.write_json("recordings.json", {split: sorted(data.recordings(split)) for split in SPLITS})
     run.note(
         data_hash=data.manifest_hash(),
         devices=f"{devices.processes} x {devices.kind}",
@@ -101,13 +102,13 @@ def check_start(cfg: DictConfig, data: SourceData) -> None:
     Raises:
         BirdlabError: names a recording that was.
     """
-    tested = {recording_of(sample.id) for sample in data.splits["test"]}
+    tested = data.recordings("test")
     for key in ("start_from", "model.weights"):
         start = OmegaConf.select(cfg, key)
         # A run directory, or a file in its checkpoints.
         path = Path(str(start)).expanduser()
         folders = (path, *path.parents[:2]) if start else ()
-        trained = {recording_of(id) for folder in folders for id in Run(folder).split_ids("train", "val")}
+        trained = {name for folder in folders for name in Run(folder).recordings("train", "val")}
         if both := sorted(tested & trained):
             raise BirdlabError(
                 f"{key}={start} was trained on {len(both)} recordings that are to be tested now, e.g. "

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from birdlab import __version__
 from birdlab.config import check_trusted, quoted
+from birdlab.data.source import recording_of
 from birdlab.errors import BirdlabError
 from birdlab.files import write_json, write_text
 
@@ -33,9 +34,9 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory: ``config.yaml``, ``checkpoints/``, ``metrics.json``, ``metrics.csv``, ``splits.json``,
-    ``scores.csv`` (a row a test sample; of species also ``references.csv``), ``provenance.json`` and
-    ``figures/``."""
+    """A run directory: ``config.yaml``, ``checkpoints/``, ``metrics.json``, ``metrics.csv``, ``splits.json``
+    (ids of its samples), ``recordings.json`` (what is heard in them), ``scores.csv`` (a row a test sample; of
+    species also ``references.csv``), ``provenance.json`` and ``figures/``."""
 
     directory: Path
 
@@ -125,6 +126,13 @@ class Run:
         """The samples of these splits, as far as the run says."""
         ids = self.read_json("splits.json")
         return [id for split in splits for id in ids.get(split, [])]
+
+    def recordings(self, *splits: str) -> set[str]:
+        """What is heard in the samples of these splits, as far as the run says."""
+        named = self.read_json("recordings.json")
+        if not named:  # a run of an earlier birdlab
+            return {recording_of(id) for id in self.split_ids(*splits)}
+        return {name for split in splits for name in named.get(split, [])}
 
     def config(self, *, trust: bool = False) -> DictConfig:
         """The run's resolved config; a foreign one is read as plain values and checked.

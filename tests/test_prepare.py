@@ -22,7 +22,8 @@ from birdlab.run import Run
 
 def data_testing(*ids: str) -> SimpleNamespace:
     """A data set that tests these."""
-    return SimpleNamespace(splits={"test": [Sample(id=id, group=id) for id in ids]})
+    samples = [Sample(id=id, group=id) for id in ids]
+    return SimpleNamespace(recordings=lambda *_: {name for each in samples for name in each.recordings()})
 
 
 def test_recordings_that_the_weights_have_seen_are_not_tested(tmp_path: Path) -> None:
@@ -39,6 +40,11 @@ def test_recordings_that_the_weights_have_seen_are_not_tested(tmp_path: Path) ->
             BirdlabError, match=r"trained on 1 recordings that are to be tested now, e\.g\. XC\d"
         ):
             check_start(cfg, data_testing("XC3", seen))  # type: ignore[arg-type]
+    # A mixture of it is named after neither.
+    (tmp_path / "recordings.json").write_text(json.dumps({"train": ["XC5"], "val": []}))
+    with pytest.raises(BirdlabError, match=r"trained on 1 recordings .* XC5"):
+        check_start(cfg, data_testing("XC5@0.000s"))  # type: ignore[arg-type]
+    (tmp_path / "recordings.json").unlink()
     check_start(OmegaConf.create({"start_from": None}), data_testing("XC1"))  # type: ignore[arg-type]
     for start in (tmp_path, tmp_path / "checkpoints" / "best.ckpt"):
         cfg = OmegaConf.create({"start_from": str(start)})

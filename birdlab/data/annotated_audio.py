@@ -15,7 +15,7 @@ from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.boxes import Box, read_boxes
 from birdlab.data.masks import Truth, check_truth, sound_in
 from birdlab.data.pairs import by_stem, listed, paired, subfolder
-from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split, recording_id
+from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split, recording_id, source_recording
 from birdlab.data.splits import assign, finish
 from birdlab.data.windows import check_window, window_starts
 from birdlab.errors import BirdlabError
@@ -40,6 +40,10 @@ class AudioSample(Sample):
     def labels(self) -> Path:
         """The file with its boxes."""
         return self.files[1]
+
+    def recordings(self) -> frozenset[str]:
+        """The recording, also by what clips that are cut from it are known by."""
+        return frozenset({self.group, source_recording(self.recording)})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from birdlab.audio.levels import from_unit, of_power, to_bytes
+from birdlab.audio.levels import LOWEST_DB, from_unit, of_power, to_bytes
 from birdlab.audio.mel import power_of
 from birdlab.data.augment_audio import Range, check_settings, column, masked, rolled, shifts
 
 _CURVE_POINTS = 6
+_SILENT = 2.5 * 10 ** (LOWEST_DB / 10)
+"""Power of the lowest level, or of two such sounds together."""
 
 
 class LevelAugmentation(nn.Module):
@@ -75,6 +77,9 @@ class LevelAugmentation(nn.Module):
         steps = shifts(power, self.shift, rng)
         power, mask = rolled(power, steps), rolled(mask, steps)
         power, mask = self._mixed(power, mask, rng)
+        # Digital silence, such as what fills up a short recording, has no recorder and no noise. A network's
+        # front end leaves it out of the background, which it could not if it were any louder.
+        silent = power <= _SILENT
         power = power * self._response(power, rng)
         if self.noise_db is not None:
             share = 10 ** (rng.uniform(*self.noise_db, len(power)) / 10) * (rng.random(len(power)) < 0.5)
@@ -84,7 +89,8 @@ class LevelAugmentation(nn.Module):
         if self.gain_db is not None:
             power = power * column(10 ** (rng.uniform(*self.gain_db, len(power)) / 10), power)
         stretches = ((self.frequency_masks, self.mask_frequency, 1), (self.time_masks, self.mask_time, 2))
-        return to_bytes(masked(of_power(power), stretches, rng)), mask
+        level = of_power(power).masked_fill(silent, LOWEST_DB)
+        return to_bytes(masked(level, stretches, rng)), mask
 
     def _mixed(self, power: Tensor, mask: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         if self.mix == 0:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from birdlab.data.mixtures import MixtureSample, source_recording
+from birdlab.data.mixtures import MixtureSample
 from birdlab.data.source import SPLITS, Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import finish
 from birdlab.errors import BirdlabError
@@ -28,6 +28,10 @@ class PartSample(Sample):
     def content(self) -> str:
         """See `Sample.content`."""
         return f"{self.part}/{self.own.content()}"
+
+    def recordings(self) -> frozenset[str]:
+        """See `Sample.recordings`."""
+        return self.own.recordings()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,22 +137,19 @@ _SEEN = ("image_size", "picture", "window_length", "channels", "sides", "sample_
 
 
 def _check_recordings(splits: Mapping[Split, Sequence[Sample]]) -> None:
-    """No recording is a call of a mixture here and something else there."""
-    calls: dict[str, Split] = {}
-    for split, samples in splits.items():
-        for sample in samples:
-            if isinstance(sample, PartSample) and isinstance(sample.own, MixtureSample):
-                for call in sample.own.calls:
-                    recording = source_recording(call.file)
-                    _check_same(calls.setdefault(recording, split), split, recording, sample)
-    for split, samples in splits.items():
-        for sample in samples:
-            _check_same(calls.get(sample.group, split), split, sample.group, sample)
+    """No recording is heard in a mixture here and something else there."""
+    every = [(split, sample) for split, samples in splits.items() for sample in samples]
+    mixed: dict[str, Split] = {}
+    # Mixtures first, so that other samples are compared with all of them.
+    for split, sample in sorted(every, key=lambda each: not _is_mixture(each[1])):
+        for recording in sample.recordings():
+            one = mixed.setdefault(recording, split) if _is_mixture(sample) else mixed.get(recording, split)
+            if one != split:
+                raise BirdlabError(
+                    f"recording {recording!r} is heard in mixtures of {one} and stands in {split}, too "
+                    f"(sample {sample.id!r}): scores would be too good. Take it out of one of the parts."
+                )
 
 
-def _check_same(one: Split, other: Split, recording: str, sample: Sample) -> None:
-    if one != other:
-        raise BirdlabError(
-            f"recording {recording!r} is a call in mixtures of {one} and stands in {other}, too (sample "
-            f"{sample.id!r}): scores would be too good. Take it out of one of the parts."
-        )
+def _is_mixture(sample: Sample) -> bool:
+    return isinstance(sample, PartSample) and isinstance(sample.own, MixtureSample)

@@ -21,6 +21,7 @@ _OPENING = (5, 3)
 _PAUSE_COLUMNS = 50
 _SOUND_BLUR = (7, 15)  # columns, rows
 _SOUND_DB = 8.0
+_SILENT_POWER = 1e-11
 
 
 def background_level(background: Tensor) -> Tensor:
@@ -91,8 +92,9 @@ def sound_in(boxes: NDArray[np.uint8], magnitude: Tensor) -> NDArray[np.uint8]:
     """What of hand-drawn boxes is sound and no pause: cells well above the background of their frequency.
 
     That background is the level that a quarter of the row's cells outside of all boxes don't exceed; of all
-    its cells, a tenth, where boxes leave less than a quarter of the row. Levels are smoothed as far as the
-    spectrogram resolves, and the mask is tidied as in `bird_mask`.
+    its cells, a tenth, where boxes leave less than a quarter of the row. Digital silence, such as what fills
+    up a short recording, is no background. Levels are smoothed as far as the spectrogram resolves, and the
+    mask is tidied as in `bird_mask`.
 
     Args:
         boxes: class indices [F, T].
@@ -103,10 +105,14 @@ def sound_in(boxes: NDArray[np.uint8], magnitude: Tensor) -> NDArray[np.uint8]:
         it was drawn: who drew it heard something.
     """
     power = cv2.blur(magnitude.square().numpy(), _SOUND_BLUR, borderType=cv2.BORDER_REFLECT)
-    outside = np.where(boxes == 0, power, np.nan)
-    enough = np.count_nonzero(boxes == 0, axis=1) >= boxes.shape[1] / 4
-    background = np.quantile(power, 0.1, axis=1)
-    background[enough] = np.nanquantile(outside[enough], 0.25, axis=1)
+    heard = magnitude.square().numpy() > _SILENT_POWER
+    outside = heard & (boxes == 0)
+    enough = 4 * np.count_nonzero(outside, axis=1) >= np.count_nonzero(heard, axis=1)
+    background = np.full(len(power), _SILENT_POWER)
+    # Where all that isn't silent is in boxes, as a noise gate leaves it, all of that stands out.
+    for row in np.flatnonzero(outside.any(axis=1) | (boxes != 0).all(axis=1) & heard.any(axis=1)):
+        cells, share = (outside[row], 0.25) if enough[row] else (heard[row], 0.1)
+        background[row] = np.quantile(power[row, cells], share)
     stands_out = power > background[:, None] * 10 ** (_SOUND_DB / 10)
     sound = boxes * _tidied((stands_out & (boxes != 0)).astype(np.uint8))
     count, label = cv2.connectedComponents((boxes != 0).astype(np.uint8))

@@ -1,6 +1,5 @@
 """Isolated calls mixed into background recordings: training data with known truth from real sounds."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -16,7 +15,7 @@ from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.clips import Audio, isolated, repeated, without_silence
 from birdlab.data.masks import Truth, background_level, bird_mask, boxed, check_truth
 from birdlab.data.mixing import gain_for
-from birdlab.data.source import SPLITS, Image, Mask, Sample, SegmentationSource, Split, recording_id
+from birdlab.data.source import SPLITS, Image, Mask, Sample, SegmentationSource, Split, source_recording
 from birdlab.data.splits import assign, finish, fold
 from birdlab.data.windows import check_window
 from birdlab.errors import BirdlabError
@@ -66,6 +65,10 @@ class MixtureSample(Sample):
     offset: float
     level: float
     calls: tuple[Call, ...]
+
+    def recordings(self) -> frozenset[str]:
+        """Those of its background and its calls."""
+        return frozenset(map(source_recording, self.files))
 
 
 @dataclass(frozen=True)
@@ -279,28 +282,6 @@ class Mixtures(SegmentationSource):
         audio = isolated(call.file, self.sample_rate, **stretch)
         start = round(call.centre * n - len(audio) / 2)
         return audio[max(0, -start) : n - start], max(0, start)
-
-
-def source_recording(file: Path) -> str:
-    """The recording that a clip was cut from, as far as its name tells.
-
-    In this order: a xeno-canto id; date and time, as recorders name their files, wherever it stands (so that
-    one recorder's clips and two recorders' of one moment stay together); the Freesound id of an ESC-50 clip
-    (fold-ID-take); any number of five digits or more, which is an id of some archive; or else the name
-    without ``_left`` and ``_right``.
-
-    Examples:
-        >>> source_recording(Path("XC99085_Bunting_02.ogg")), source_recording(Path("rain_1-17367-A.ogg"))
-        ('XC99085', '17367')
-        >>> source_recording(Path("swahar1_CF20_BIRX_141211_204448_000_01.ogg"))
-        '141211_204448'
-        >>> source_recording(Path("mallar3_614591_2_01.ogg")), source_recording(Path("beach_01.ogg"))
-        ('614591', 'beach_01')
-    """
-    stem = recording_id(file.stem)
-    patterns = (r"XC\d+", r"(?:\d{6}|\d{8})[_-]\d{6}", r"(?<=\d-)\d+(?=-[A-Z]$)", r"\d{5,}")
-    found = (re.search(pattern, stem) for pattern in patterns)
-    return next((match.group() for match in found if match), stem)
 
 
 def _check_apart(calls: Mapping[Split, Sequence[Path]], noise: Mapping[Split, Sequence[Path]]) -> None:

@@ -71,6 +71,10 @@ class SourceData(LightningDataModule):
         """The ids of all samples by split, as they are written to a run's ``splits.json``."""
         return {split: [sample.id for sample in self.splits[split]] for split in SPLITS}
 
+    def recordings(self, *splits: Split) -> set[str]:
+        """What is heard in the samples of these splits: see `Sample.recordings`."""
+        return {name for split in splits for sample in self.splits[split] for name in sample.recordings()}
+
     def manifest_hash(self) -> str:
         """SHA-256 over the splits, ids, and the names and sizes of files.
 

@@ -53,6 +53,28 @@ def recording_id(stem: str) -> str:
     return re.sub(r"[ _-](left|right|l|r|ch\d+)$", "", stem, flags=re.IGNORECASE)
 
 
+def source_recording(file: Path) -> str:
+    """The recording that a clip was cut from, as far as its name tells.
+
+    In this order: a xeno-canto id; date and time, as recorders name their files, wherever it stands (so that
+    one recorder's clips and two recorders' of one moment stay together); the Freesound id of an ESC-50 clip
+    (fold-ID-take); any number of five digits or more, which is an id of some archive; or else the name
+    without ``_left`` and ``_right``.
+
+    Examples:
+        >>> source_recording(Path("XC99085_Bunting_02.ogg")), source_recording(Path("rain_1-17367-A.ogg"))
+        ('XC99085', '17367')
+        >>> source_recording(Path("swahar1_CF20_BIRX_141211_204448_000_01.ogg"))
+        '141211_204448'
+        >>> source_recording(Path("mallar3_614591_2_01.ogg")), source_recording(Path("beach_01.ogg"))
+        ('614591', 'beach_01')
+    """
+    stem = recording_id(file.stem)
+    patterns = (r"XC\d+", r"(?:\d{6}|\d{8})[_-]\d{6}", r"(?<=\d-)\d+(?=-[A-Z]$)", r"\d{5,}")
+    found = (re.search(pattern, stem) for pattern in patterns)
+    return next((match.group() for match in found if match), stem)
+
+
 @dataclass(frozen=True)
 class Field:
     """An array that the cache keeps of every sample.
@@ -85,6 +107,10 @@ class Sample:
     def content(self) -> str:
         """What is read from the files, for the cache key."""
         return self.id
+
+    def recordings(self) -> frozenset[str]:
+        """What is heard in it, by name: none of that is trained on in one run, and tested in one after it."""
+        return frozenset({recording_of(self.id)})
 
 
 @dataclass(frozen=True, kw_only=True)

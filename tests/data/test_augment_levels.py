@@ -51,6 +51,18 @@ def test_draws_depend_on_seed_and_step_alone(batch: Pair) -> None:
     assert first[0].dtype == first[1].dtype == torch.uint8
 
 
+def test_digital_silence_stays_silent(batch: Pair) -> None:
+    """Else a front end would take what fills up a short recording for its background."""
+    image = batch[0].clone()
+    image[:, :, 16:] = 0
+    for settings in ({"gain_db": (12, 12)}, {"curve_db": 6}, {"noise_db": (0, 0)}):
+        changed = torch.cat([augmented((image, batch[1]), step=(0, k), **settings)[0] for k in range(4)])
+        assert not changed[:, :, 16:].any()
+        assert (changed[:, :, :16] != image.repeat(4, 1, 1)[:, :, :16]).any()
+    mixed, _ = augmented((image, batch[1]), mix=1.0)
+    assert not augmented((mixed, batch[1]), gain_db=(12, 12))[0][:, :, 16:].any()
+
+
 def test_masks_move_with_their_calls(batch: Pair) -> None:
     image, mask = augmented(batch, shift=1.0)
     assert torch.equal(image > 100, mask == 1)

@@ -111,8 +111,17 @@ def test_a_call_of_mixtures_that_is_tested_elsewhere_is_refused(joined: Joined, 
         window_s=0.5,
         fractions=(1.0, 0.0, 0.0),
     )
-    with pytest.raises(BirdlabError, match=r"recording 'XC\d' is a call in mixtures of train and stands in"):
+    with pytest.raises(BirdlabError, match=r"recording 'XC\d' is heard in mixtures of train and stands in"):
         replace(joined, parts={**joined.parts, "mixtures": mixtures}).splits()
+
+    # Whatever archive it is from: a clip is called after the recording that it was cut from.
+    recordings(tmp_path / "archive", ["mallard_614590"], 2000)
+    (tmp_path / "calls/XC3_a.wav").rename(tmp_path / "calls/614590_2_01.wav")
+    archive = AnnotatedAudio(root=tmp_path / "archive", fractions=(0.0, 0.0, 1.0))
+    with pytest.raises(
+        BirdlabError, match="recording '614590' is heard in mixtures of train and stands in test"
+    ):
+        replace(joined, parts={"archive": archive, "mixtures": mixtures}).splits()
 
     # Or is a call in other mixtures, over other noise.
     (tmp_path / "rain").mkdir()
@@ -124,5 +133,5 @@ def test_a_call_of_mixtures_that_is_tested_elsewhere_is_refused(joined: Joined, 
         size={"train": 0, "val": 0, "test": 40},
         fractions=(0.0, 0.0, 1.0),
     )
-    with pytest.raises(BirdlabError, match=r"is a call in mixtures of train and stands in test, too"):
+    with pytest.raises(BirdlabError, match=r"is heard in mixtures of train and stands in test, too"):
         replace(joined, parts={"mixtures": mixtures, "tested": tested}, testing=("tested",)).splits()

@@ -108,6 +108,28 @@ def test_sound_in_boxes_that_fill_the_whole_time() -> None:
     assert sound[:, 220:].mean() < 0.05
 
 
+def test_what_fills_up_a_short_recording_is_no_background() -> None:
+    rng = np.random.default_rng(0)
+    magnitude = torch.from_numpy(rng.rayleigh(0.01, (60, 300)).astype(np.float32))
+    magnitude[20:40, 100:140] = 0.2
+    boxes = np.zeros((60, 300), np.uint8)
+    boxes[10:50, 60:200] = 1
+    padded = torch.cat([magnitude, torch.zeros(60, 300)], dim=1)
+    sound = sound_in(np.pad(boxes, ((0, 0), (0, 300))), padded)
+    np.testing.assert_array_equal(sound[:, :290], sound_in(boxes, magnitude)[:, :290])
+    assert not sound[:, 300:].any()
+
+
+def test_all_that_a_noise_gate_leaves_in_a_box_is_sound() -> None:
+    magnitude = torch.zeros(60, 300)
+    magnitude[20:40, 100:140] = 0.2
+    boxes = np.zeros((60, 300), np.uint8)
+    boxes[10:50, 60:200] = 1
+    sound = sound_in(boxes, magnitude)
+    assert sound[22:38, 104:136].all()
+    assert sound.sum() < 0.4 * boxes.sum()
+
+
 def test_boxed_is_the_smallest_rectangle() -> None:
     mask = torch.zeros(6, 8, dtype=torch.bool)
     assert not boxed(mask).any()
