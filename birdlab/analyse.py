@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from birdlab import config
 from birdlab.callbacks.errors import ErrorAnalysis
 from birdlab.data.source import SPLITS
 from birdlab.errors import BirdlabError, command
@@ -40,7 +41,7 @@ def main(
         if folder.exists():
             raise BirdlabError(f"{folder} exists already. Choose another by --output, or move it away.")
 
-        if "names" in opened.config(trust=trust).task:
+        if config.names_species(opened.config(trust=trust)):
             raise BirdlabError(f"{run} is a run of species: see its figures/confusion.png and scores.csv.")
         chosen = data_config(opened, data, settings or [], trust=trust)
 

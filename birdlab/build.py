@@ -1,5 +1,6 @@
 """From a config to the objects it describes: the same for training, evaluation and prediction."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from birdlab.audio.spectrogram import Spectrogram
 from birdlab.callbacks.finite import FiniteLoss
 from birdlab.callbacks.throughput import Throughput
 from birdlab.checkpoint_io import CheckpointFiles
@@ -64,6 +66,7 @@ def build_task(cfg: DictConfig, *, pretrained: bool = True) -> Task:
     if "channels" in cfg.data:
         _check_channels(cfg)
     _check_size(cfg, net)
+    _check_window(cfg)
     task: Task = _instantiate(
         cfg.task.module,
         net=net,
@@ -163,6 +166,21 @@ def _check_size(cfg: DictConfig, net: nn.Module) -> None:
         raise BirdlabError(
             f"data.image_size={list(size)}, but {type(net).__name__} needs sides that divide by {stride}: "
             f"for instance data.image_size={fitting}."
+        )
+
+
+def _check_window(cfg: DictConfig) -> None:
+    """Levels are computed in whole steps, in training as in prediction, whose grid has steps of its own."""
+    data = cfg.data
+    if data.get("picture") != "level" or not data.get("window_s") or not data.get("image_size"):
+        return
+    columns, samples = data.image_size[1], round(data.window_s * data.sample_rate)
+    unit = math.lcm(columns, Spectrogram().hop)
+    if samples % unit:
+        fitting = max(1, round(samples / unit)) * unit / data.sample_rate
+        raise BirdlabError(
+            f"data.window_s={data.window_s}: {samples} samples (at {data.sample_rate} Hz) can't be divided "
+            f"into {columns} columns (data.image_size): set data.window_s={fitting}."
         )
 
 

@@ -218,6 +218,11 @@ def groups() -> frozenset[str]:
     return frozenset(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
 
 
+def names_species(cfg: DictConfig) -> bool:
+    """Whether a run of this config names species and marks no pixels."""
+    return str(cfg.task.module._target_).endswith(".ClassificationTask")
+
+
 @cache
 def shipped_keys() -> frozenset[str]:
     """Every dotted key that some shipped config has."""

@@ -7,6 +7,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from birdlab import config
+from birdlab.build import build_task
 from birdlab.errors import BirdlabError
 from birdlab.run import Run
 
@@ -128,3 +129,26 @@ def test_a_foreign_config_builds_only_what_birdlab_ships(tmp_path, planted, said
 def test_every_target_that_is_shipped_can_be_imported() -> None:
     for target in config.shipped_targets():
         config._parameters(target)
+
+
+@pytest.mark.parametrize(
+    ("rate", "window_s", "columns", "proposed"),
+    [
+        (44_100, 3.0, 192, 132_288),
+        (32_000, 5.0, 192, 159_936),
+        (22_050, 3.0, 192, 66_240),
+        (32_000, 3.0, 64, None),
+    ],
+)
+def test_windows_that_do_not_divide_into_columns_are_refused_with_one_that_does(
+    rate: int, window_s: float, columns: int, proposed: int | None
+) -> None:
+    words = ["+experiment=frontier", "data=mixtures", "data.calls=x", "data.noise=x", "model=resunet"]
+    settings = [f"data.sample_rate={rate}", f"data.image_size=[128,{columns}]"]
+    small = ["model.widths=[2,4,4,4,4,4]"]
+    if proposed is not None:
+        with pytest.raises(BirdlabError, match=rf"{columns} columns .*set data\.window_s=") as told:
+            build_task(config.compose([*words, *settings, *small, f"data.window_s={window_s}"]))
+        window_s = float(str(told.value).split("data.window_s=")[-1].removesuffix("."))
+        assert round(window_s * rate) == proposed
+    build_task(config.compose([*words, *settings, *small, f"data.window_s={window_s}"]))

@@ -21,7 +21,8 @@ class MultitaskData(SegmentationData):
 
     Args:
         args, settings: see `SegmentationData`.
-        names: who may be heard, as a trained network knows them; None is who is heard in training samples.
+        names: who may be heard, as a trained network knows them; None is who is heard in any split, so that
+            the folds of a cross-validation name the same.
 
     Raises:
         BirdlabError: if the labels name nobody, or augmentation makes windows sound at once.
@@ -35,7 +36,7 @@ class MultitaskData(SegmentationData):
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Who may be heard, in alphabetical order."""
-        heard = {name for sample in self.samples("train") for name in self._heard(sample)}
+        heard = {name for split in SPLITS for sample in self.splits[split] for name in self._heard(sample)}
         if not heard:
             raise BirdlabError(
                 f"task=multitask: the labels of {type(self.source).__name__} name nobody. Use data=synthetic "

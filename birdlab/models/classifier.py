@@ -32,8 +32,8 @@ def classifier(
         classes: K.
         encoding: how segments become an image, see `birdlab.models.encoding`.
         weights: to start from: None for random ones; ``imagenet``; or a file or run directory (see
-            `load_state`) with the weights of this network, or of one that has it as its ``encoder``. The last
-            layer always starts from random ones: it named other species.
+            `load_state`) with the weights of this network, or of one that has it, or its first layers, as its
+            ``encoder``. The last layer always starts from random ones: it named other species.
         stem: how the filters of the first convolution become ones for the image's channels, see
             `adapt_first_conv`.
         imagenet: where ImageNet's weights come from.
@@ -139,10 +139,14 @@ def _state(weights: str, imagenet: Callable[[], State] | None) -> State:
 
 def _of_encoder(state: State, net: nn.Module) -> State:
     """The part of a larger network's weights that stands for a classifier of its own."""
+    own = net.state_dict()
     for prefix in ("encoder.", "net."):
         inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-        if inner and not any(key.startswith(prefix) for key in net.state_dict()):
-            return inner
+        if inner and not any(key.startswith(prefix) for key in own):
+            # An encoder of segmentation ends with its last features: layers behind them are new.
+            there = {key.partition(".")[0] for key in inner}
+            behind = {key: value for key, value in own.items() if key.partition(".")[0] not in there}
+            return inner | (behind if prefix == "encoder." else {})
     return state
 
 

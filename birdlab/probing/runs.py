@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from birdlab import config
 from birdlab.errors import BirdlabError
 from birdlab.models.classifier import head_of
 from birdlab.prediction.run_network import RunNetwork
@@ -27,7 +27,7 @@ def of_run(directory: Path, *, trust: bool = False) -> Backbone:
         BirdlabError: if the directory is no run or has no checkpoint.
     """
     cfg = Run.open(directory).config(trust=trust)
-    if "names" in OmegaConf.select(cfg, "task"):
+    if config.names_species(cfg):
         return SpeciesRun(RunNamer.open(directory, trust=trust))
     return SegmentationRun(RunNetwork.open(directory, trust=trust))
 

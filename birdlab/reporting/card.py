@@ -92,10 +92,15 @@ def card(condition: Condition, stated_licence: str | None = None) -> str:
         coverage=failing.coverage_table(run) if species else None,
         cost=_cost(condition),
         provenance=_provenance(condition),
-        path=_one_line(shlex.quote(run.name)),
+        path=_one_line(shlex.quote(_folder(run))),
         trained=_command(run),
         version=__version__,
     )
+
+
+def _folder(run: RunRecord) -> str:
+    """Of a run to predict with: of folds that were put together, whose name is their own, the first."""
+    return run.name if run.name.endswith(run.directory.name) else run.directory.name
 
 
 def is_species(run: RunRecord) -> bool:

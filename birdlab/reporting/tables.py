@@ -25,6 +25,9 @@ HEADINGS = {
     "roc_auc": "ROC-AUC",
     "micro_f1": "micro F1",
     "row_f1": "row F1",
+    "callers_average_precision": "callers' average precision",
+    "callers_roc_auc": "callers' ROC-AUC",
+    "callers_micro_f1": "callers' micro F1",
 }
 """Scores that a paper prints, in this order; every score is in the CSV files."""
 COSTS = {

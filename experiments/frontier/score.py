@@ -128,7 +128,7 @@ def of_run(run: Path, source: AnnotatedAudio, official: Path | None) -> list[dic
     """A row for each recording, output and threshold."""
     energy = str(run) == "energy"
     predictor = Predictor(Energy()) if energy else birdlab.load(run)
-    own = predictor.network.threshold
+    own, title = predictor.network.threshold, "/".join(run.parts[-2:])
     rows: list[dict[str, Any]] = []
     files = {recording_of(sample.id): sample.files for sample in source.splits()["test"]}
     for name in sorted(files) if energy else tested(run, source):
@@ -137,12 +137,12 @@ def of_run(run: Path, source: AnnotatedAudio, official: Path | None) -> list[dic
         truth, each = painted(list(read_boxes(labels)), predictor, prediction.probabilities.shape[1])
         for threshold in sorted({own, *THRESHOLDS}):
             for output, found in outputs(prediction, predictor, threshold):
-                key = {"run": run.name, "recording": name, "output": output, "threshold": threshold}
+                key = {"run": title, "recording": name, "output": output, "threshold": threshold}
                 rows.append(key | {"own": threshold == own} | scored(found, truth, each))
     if official is not None:
         probabilities, truth = on_official(predictor, official)
         for threshold in sorted({own, *THRESHOLDS}):
-            key = {"run": run.name, "recording": OFFICIAL, "output": "mask", "threshold": threshold}
+            key = {"run": title, "recording": OFFICIAL, "output": "mask", "threshold": threshold}
             rows.append(key | {"own": threshold == own} | scored(probabilities > threshold, truth, []))
     return rows
 

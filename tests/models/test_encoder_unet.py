@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from birdlab.errors import BirdlabError
+from birdlab.models.classifier import classifier
 from birdlab.models.encoder_unet import EncoderUNet
 
 timm = pytest.importorskip("timm")
@@ -46,6 +47,22 @@ def test_weights_of_another_architecture_are_listed(tmp_path: Path) -> None:
         EncoderUNet(lite0, weights=str(tmp_path / "other.pth"))
     with pytest.raises(BirdlabError, match=r"model\.weights=imagenet: there are none"):
         EncoderUNet(lite0, weights="imagenet")
+
+
+def test_a_classifier_starts_from_the_encoder(tmp_path: Path) -> None:
+    trained = EncoderUNet(lite0)
+    torch.save(trained.state_dict(), tmp_path / "net.pth")
+    net = classifier(
+        partial(timm.create_model, NAME), 10, 6, encoding="voting", weights=str(tmp_path / "net.pth")
+    ).net
+    own = trained.encoder.state_dict()
+    assert all(torch.equal(net.state_dict()[key], own[key]) for key in own)
+    torch.save(
+        {f"encoder.{key}": value for key, value in timm.create_model("resnet18").state_dict().items()},
+        tmp_path / "other.pth",
+    )
+    with pytest.raises(BirdlabError, match="holds the weights of another network"):
+        classifier(partial(timm.create_model, NAME), 10, 6, weights=str(tmp_path / "other.pth"))
 
 
 @pytest.mark.parametrize("widths", [(16, 8), (16, 8, 8, 8, 0)])

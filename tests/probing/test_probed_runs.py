@@ -38,7 +38,14 @@ def test_a_species_run_gives_what_its_last_layer_gets(
 
 @pytest.mark.parametrize(
     ("settings", "width"),
-    [([], 8), (["model=segnet", "model.widths=[4,6]", "model.convolutions=[1,1]"], 6)],
+    [
+        ([], 8),
+        (["model=segnet", "model.widths=[4,6]", "model.convolutions=[1,1]"], 6),
+        (
+            ["task=multitask", "model=two_heads", "model.widths=[4,8]", "task.names=[owl]", "task.classes=1"],
+            8,
+        ),
+    ],
 )
 def test_a_segmentation_run_gives_what_its_encoder_ends_in(
     tmp_path: Path, runs: ModuleType, settings: list[str], width: int

@@ -1,6 +1,7 @@
 """Both tasks at once: who is heard comes from the labels, and masks are those of any segmentation run."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,13 @@ def test_kinds_of_calls_in_synthetic_scenes(tmp_path: Path) -> None:
     heard = [source.callers(sample) for sample in source.splits()["train"]]
     assert any(heard)
     assert {"trill", "chirp", "whistle", "seep", "rattle"} & frozenset().union(*heard)
+
+
+def test_every_fold_names_the_same(folder: Path) -> None:
+    """Whoever is heard in tested recordings alone, too: else two folds could not be put together."""
+    source = AnnotatedAudio(root=folder, window_s=0.25, folds=4, fold_tests=True, fractions=(0.5, 0.25, 0.25))
+    names = [MultitaskData(replace(source, fold=number)).names for number in range(4)]
+    assert set(names) == {("high", "low")}
 
 
 def test_labels_travel_with_their_samples(folder: Path) -> None:
