@@ -8,7 +8,7 @@ noise more than once (Owen, "The pigeonhole bootstrap", 2007), so the standard e
 too small.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from scipy import stats
 
 RESAMPLES = 4_000
 """They give a standard error to about 1 %."""
+Statistic = Callable[[NDArray[np.intp]], float]
+"""A score of so many samples, by their places; one may be there several times."""
 _BLOCK = 4_000_000
 """Weights that are held at a time."""
 
@@ -80,15 +82,50 @@ def estimate(
     names, group = np.unique(np.array([str(name) for name in recordings]), return_inverse=True)
     if values.shape[1] != len(recordings) or not values.size:
         raise ValueError(f"Scores of shape {values.shape} don't fit {len(recordings)} samples.")
-    mean, seeds, groups = float(values.mean()), len(values), len(names)
-    if groups < 2:
-        return Estimate(mean, np.nan, np.nan)
+    if len(names) < 2:
+        return Estimate(float(values.mean()), np.nan, np.nan)
     draw = np.random.default_rng(seed)
     (by_seed,) = _resampled_means([values], group, resamples, draw)
+    return _estimated(values.mean(axis=1), by_seed, len(names), confidence, draw)
+
+
+def estimate_statistic(
+    seeds: Sequence[Statistic],
+    recordings: Sequence[Hashable],
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """As `estimate`, of a score that is no mean over samples, such as macro F1.
+
+    Args:
+        seeds: the score of each seed's run.
+        recordings: what each sample was cut from.
+        confidence, resamples, seed: see `estimate`.
+    """
+    whole = np.array([statistic(np.arange(len(recordings))) for statistic in seeds])
+    names, group = np.unique(np.array([str(name) for name in recordings]), return_inverse=True)
+    if len(names) < 2:
+        return Estimate(float(whole.mean()), np.nan, np.nan)
+    draw = np.random.default_rng(seed)
+    (by_seed,) = _resampled_statistics([seeds], group, resamples, draw)
+    return _estimated(whole, by_seed, len(names), confidence, draw)
+
+
+def _estimated(
+    whole: NDArray[np.float64],
+    by_seed: NDArray[np.float64],
+    groups: int,
+    confidence: float,
+    draw: np.random.Generator,
+) -> Estimate:
+    """From the scores of all samples [seeds], and of resampled ones [resamples, seeds]."""
+    mean, seeds = float(whole.mean()), len(whole)
     resampled = by_seed.mean(axis=1)
     parts, counts = [float(np.var(resampled, ddof=1))], [groups]
     if seeds > 1:
-        parts.append(float(np.var(values.mean(axis=1), ddof=1)) / seeds)
+        parts.append(float(np.var(whole, ddof=1)) / seeds)
         counts.append(seeds)
         resampled = resampled + np.sqrt(seeds / (seeds - 1)) * _deviations(by_seed, draw)
     error = float(np.std(resampled, ddof=1))
@@ -125,13 +162,49 @@ def compare(
         raise ValueError(
             f"Scores of shapes {scores[0].shape} and {scores[1].shape} don't fit {len(recordings)} samples."
         )
-    difference = float(scores[0].mean() - scores[1].mean())
-    groups, seeds = len(names), [len(method) for method in scores]
-    if groups < 2 or min(seeds) < 2:
-        return Comparison(difference, np.nan, np.nan, np.nan)
-
+    means = [method.mean(axis=1) for method in scores]
+    if len(names) < 2 or min(map(len, means)) < 2:
+        return Comparison(float(means[0].mean() - means[1].mean()), np.nan, np.nan, np.nan)
     draw = np.random.default_rng(seed)
-    by_seed = _resampled_means(scores, group, resamples, draw)
+    return _compared(means, _resampled_means(scores, group, resamples, draw), len(names), confidence, draw)
+
+
+def compare_statistics(
+    one: Sequence[Statistic],
+    other: Sequence[Statistic],
+    recordings: Sequence[Hashable],
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """As `compare`, of a score that is no mean over samples, such as macro F1.
+
+    Args:
+        one: the score of each seed's run of a method.
+        other: of another, on the same samples.
+        recordings: what each sample was cut from.
+        confidence, resamples, seed: see `compare`.
+    """
+    every = np.arange(len(recordings))
+    whole = [np.array([statistic(every) for statistic in seeds]) for seeds in (one, other)]
+    names, group = np.unique(np.array([str(name) for name in recordings]), return_inverse=True)
+    if len(names) < 2 or min(map(len, whole)) < 2:
+        return Comparison(float(whole[0].mean() - whole[1].mean()), np.nan, np.nan, np.nan)
+    draw = np.random.default_rng(seed)
+    by_seed = _resampled_statistics([one, other], group, resamples, draw)
+    return _compared(whole, by_seed, len(names), confidence, draw)
+
+
+def _compared(
+    whole: Sequence[NDArray[np.float64]],
+    by_seed: Sequence[NDArray[np.float64]],
+    groups: int,
+    confidence: float,
+    draw: np.random.Generator,
+) -> Comparison:
+    """From each method's scores of all samples [seeds], and of resampled ones [resamples, seeds]."""
+    difference, seeds = float(whole[0].mean() - whole[1].mean()), [len(method) for method in whole]
     # Deviations of so few seeds are too small by this factor, on average.
     resampled = [
         means.mean(axis=1) + np.sqrt(count / (count - 1)) * _deviations(means, draw)
@@ -143,7 +216,7 @@ def compare(
 
     # The parts of the variance, for the degrees of freedom alone.
     parts = [float(np.var(by_seed[0].mean(axis=1) - by_seed[1].mean(axis=1), ddof=1))]
-    parts += [float(np.var(method.mean(axis=1), ddof=1)) / len(method) for method in scores]
+    parts += [float(np.var(method, ddof=1)) / len(method) for method in whole]
     freedom = _freedom(parts, [groups, *seeds])
     half = float(stats.t.ppf((1 + confidence) / 2, freedom)) * error
     p = 2 * float(stats.t.sf(abs(difference) / error, freedom))
@@ -198,6 +271,16 @@ def _resampled_means(
         weights = draw.multinomial(groups, np.full(groups, 1 / groups), size=count)
         blocks.append([(weights @ each) / (weights @ sizes)[:, None] for each in sums])
     return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+
+
+def _resampled_statistics(
+    methods: Sequence[Sequence[Statistic]], group: NDArray[np.intp], resamples: int, draw: np.random.Generator
+) -> list[NDArray[np.float64]]:
+    """As `_resampled_means`, of any statistic."""
+    members = [np.flatnonzero(group == number) for number in range(group.max() + 1)]
+    drawn = draw.integers(len(members), size=(resamples, len(members)))
+    places = [np.concatenate([members[number] for number in row]) for row in drawn]
+    return [np.array([[statistic(rows) for statistic in seeds] for rows in places]) for seeds in methods]
 
 
 def _deviations(means: NDArray[np.float64], draw: np.random.Generator) -> NDArray[np.float64]:

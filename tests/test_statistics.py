@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from birdlab import statistics
-from birdlab.statistics import compare, estimate, holm
+from birdlab.statistics import compare, compare_statistics, estimate, estimate_statistic, holm
 
 
 def test_examples() -> None:
@@ -159,3 +159,20 @@ def test_seeds_that_disagree_and_recordings_in_common_widen_the_interval() -> No
     assert np.isnan(estimate([0.1, 0.2], ["a", "a"]).low)
     with pytest.raises(ValueError, match="don't fit"):
         estimate([0.1, 0.2], ["a"])
+
+
+def test_any_statistic_is_resampled_as_means_are() -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(0.6, 0.1, (3, 60)), rng.normal(0.5, 0.1, (3, 60))
+    recordings = [index // 2 for index in range(60)]
+    first, second = (
+        [lambda places, row=row: float(row[places].mean()) for row in scores] for scores in (one, other)
+    )
+    expected, found = compare(one, other, recordings), compare_statistics(first, second, recordings)
+    assert found.difference == pytest.approx(expected.difference)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.003)
+    alone, estimated = estimate(one, recordings), estimate_statistic(first, recordings)
+    assert estimated.mean == pytest.approx(alone.mean)
+    assert (estimated.low, estimated.high) == pytest.approx((alone.low, alone.high), abs=0.003)
+    assert np.isnan(compare_statistics(first[:1], second, recordings).p)
+    assert np.isnan(estimate_statistic(first, [0] * 60).low)

@@ -18,12 +18,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from birdlab import __version__, licence
 from birdlab.files import replacing_folder, write_text
 from birdlab.reporting import failing
-from birdlab.reporting.comparison import sample_scores
+from birdlab.reporting.comparison import common_samples, macro_f1, sample_scores
 from birdlab.reporting.conditions import Condition, shown
 from birdlab.reporting.read import RunRecord
 from birdlab.reporting.rendering import Cell, Table, escaped_markdown
 from birdlab.reporting.tables import heading, mean_cell, printed_scores
-from birdlab.statistics import Estimate, estimate
+from birdlab.statistics import Estimate, estimate, estimate_statistic
 
 FILE, FOLDER = "model_card.md", "cards"
 _ASSETS = Path(__file__).with_name("assets")
@@ -109,7 +109,11 @@ def is_species(run: RunRecord) -> bool:
 
 
 def interval(condition: Condition, score: str) -> Estimate | None:
-    """A score's mean with what it lies between, if the runs keep it for each sample."""
+    """A score's mean with what it lies between, if the runs keep enough of each sample."""
+    if score == "macro_f1":
+        samples = common_samples(condition.runs)
+        seeds = [one for one in (macro_f1(run, samples) for run in condition.runs) if one is not None]
+        return estimate_statistic(seeds, [group for _, group, *_ in samples]) if seeds else None
     scores = [found for run in condition.runs if (found := sample_scores(run, score))]
     common = sorted(set.intersection(*map(set, scores))) if scores else []
     if not common:
@@ -208,8 +212,8 @@ def _scores(condition: Condition) -> Table:
         "",
         ("score", "this network", "95 % interval", *run.references),
         tuple(rows),
-        f"{deviation}The interval is a bootstrap over {over}; — where a score isn't a mean over recordings, "
-        "or is the same for all.",
+        f"{deviation}The interval is a bootstrap over {over}; — where a score is of all recordings at once "
+        "(but macro F1), or the same for all.",
     )
 
 

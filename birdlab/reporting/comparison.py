@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from birdlab.reporting.conditions import Condition
 from birdlab.reporting.read import RunRecord
-from birdlab.statistics import Comparison, compare, holm
+from birdlab.statistics import Comparison, Statistic, compare, compare_statistics, holm
 
 LEVEL = 0.05
 """Of significance, after correction."""
@@ -125,8 +126,49 @@ def sample_scores(record: RunRecord, score: str) -> dict[Key, float]:
     return {}
 
 
+def macro_f1(record: RunRecord, keys: Sequence[Key]) -> Statistic | None:
+    """Macro F1 of a run's test samples, to be resampled; None where masks, or several species, are named.
+
+    Args:
+        record: the run.
+        keys: of its samples, in the order that the statistic counts them.
+    """
+    rows = {_key(row): row for row in record.samples}
+    if not keys or not all({"label", "predicted"} <= rows.get(key, {}).keys() for key in keys):
+        return None
+    names = sorted({rows[key][column] for key in keys for column in ("label", "predicted")})
+    true, said = (
+        np.array([names.index(rows[key][column]) for key in keys]) for column in ("label", "predicted")
+    )
+
+    def statistic(places: NDArray[np.intp]) -> float:
+        label, guess = true[places], said[places]
+        found = np.bincount(label[label == guess], minlength=len(names))
+        named = np.bincount(label, minlength=len(names)) + np.bincount(guess, minlength=len(names))
+        return float(np.mean(2 * found[named > 0] / named[named > 0]))
+
+    return statistic
+
+
+def common_samples(runs: Sequence[RunRecord]) -> list[Key]:
+    """The test samples that all runs have."""
+    keys = [{_key(row) for row in run.samples} for run in runs]
+    return sorted(set.intersection(*keys)) if keys else []
+
+
+def _compared_by_macro_f1(one: Condition, other: Condition) -> Comparison | None:
+    common = common_samples([*one.runs, *other.runs])
+    found = [[macro_f1(run, common) for run in condition.runs] for condition in (one, other)]
+    first, second = ([each for each in runs if each is not None] for runs in found)
+    if not first or not second:
+        return None
+    return compare_statistics(first, second, [group for _, group, *_ in common])
+
+
 def _compared(one: Condition, other: Condition, score: str) -> Comparison | None:
     """On the samples that all runs of both have; None if there are none."""
+    if score == "macro_f1":
+        return _compared_by_macro_f1(one, other)
     scores = [
         [found for run in condition.runs if (found := sample_scores(run, score))]
         for condition in (one, other)

@@ -123,3 +123,33 @@ def test_conditions_are_compared_on_the_recordings_of_all_folds() -> None:
         "lr 0.01",
         0.1667,
     )
+
+
+def test_macro_f1_is_compared_over_all_recordings() -> None:
+    """It is no mean over recordings: they are resampled, and it is computed of each draw."""
+    labels = [NAMES[index % 3] for index in range(30)]
+    good, bad = (
+        [(str(i), label, guess(i, label)) for i, label in enumerate(labels)] for guess in (_mostly, _seldom)
+    )
+    runs = [
+        fold(number, said[15 * number : 15 * number + 15], seed=seed, model=model)
+        for model, said in (("good", good), ("bad", bad))
+        for seed in (0, 1)
+        for number in (0, 1)
+    ]
+    ranking = rank(conditions(runs), "macro_f1")
+    assert ranking is not None
+    comparison = ranking.rivals[0].comparison
+    assert comparison is not None
+    whole = {c.label: c.values("macro_f1")[0] for c in (ranking.best, ranking.rivals[0].condition)}
+    assert comparison.difference == pytest.approx(whole["good"] - whole["bad"])
+    assert comparison.low > 0
+    assert ranking.rivals[0].p < 0.01
+
+
+def _mostly(number: int, label: str) -> str:
+    return label if number % 5 else NAMES[(NAMES.index(label) + 1) % 3]
+
+
+def _seldom(number: int, label: str) -> str:
+    return NAMES[(NAMES.index(label) + 1) % 3] if number % 4 else label
