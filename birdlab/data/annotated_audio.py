@@ -1,8 +1,9 @@
 """Real recordings with time-frequency boxes: for honest testing."""
 
+import csv
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class AudioSample(Sample):
 
     def recordings(self) -> frozenset[str]:
         """The recording, also by what clips that are cut from it are known by."""
-        return frozenset({self.group, source_recording(self.recording)})
+        return frozenset({recording_id(self.recording.stem), source_recording(self.recording)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,8 @@ class AnnotatedAudio(SegmentationSource):
         root: the folder.
         labels: folder of the label files, if it is elsewhere.
         fractions: shares of train, val and test; by default all of it is for testing.
+        groups: CSV file with the columns ``recording`` and ``group``, such as a recordist or a visit, none of
+            which ever stands on two sides of a split. Recordings that aren't in it are groups of their own.
         truth: ``boxes`` as they are, or the ``sound`` in them, what stands above the background; see
             `birdlab.data.masks.sound_in`.
     """
@@ -70,13 +73,15 @@ class AnnotatedAudio(SegmentationSource):
     root: Path
     truth: Truth = "boxes"
     labels: Path | None = None
+    groups: Path | None = None
     fractions: tuple[float, float, float] = (0.0, 0.0, 1.0)
     window_s: float | None = 3.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root).expanduser())
-        if self.labels is not None:
-            object.__setattr__(self, "labels", Path(self.labels).expanduser())
+        for key in ("labels", "groups"):
+            if (given := getattr(self, key)) is not None:
+                object.__setattr__(self, key, Path(given).expanduser())
         object.__setattr__(self, "fractions", tuple(self.fractions))
         front_end = self.spectrogram
         check_truth(self.truth)
@@ -87,10 +92,12 @@ class AnnotatedAudio(SegmentationSource):
         for key, folder in (("root", self.root), ("labels", self.labels)):
             if folder is not None and not folder.is_dir():
                 raise BirdlabError(f"data.{key}={folder}: no such folder. Set data.{key} to one of yours.")
+        found = list(paired(*self._files(), ("audio", "label")))
+        groups = {} if self.groups is None else read_groups(self.groups, {stem for stem, *_ in found})
         samples = [
             sample
-            for stem, recording, labels in paired(*self._files(), ("audio", "label"))
-            for sample in self._windows(stem, recording, labels)
+            for stem, recording, labels in found
+            for sample in self._windows(stem, groups.get(stem, recording_id(stem)), recording, labels)
         ]
         return finish(assign(samples, self.fractions, self.seed), self)
 
@@ -145,7 +152,7 @@ class AnnotatedAudio(SegmentationSource):
             )
         return by_stem(recordings), by_stem(labels, _label_stem)
 
-    def _windows(self, stem: str, recording: Path, labels: Path) -> list[AudioSample]:
+    def _windows(self, stem: str, group: str, recording: Path, labels: Path) -> list[AudioSample]:
         header = io.info(recording)
         begins = [box.begin_s for box in read_boxes(labels) if box.begin_s >= header.duration_s]
         if begins:
@@ -153,7 +160,7 @@ class AnnotatedAudio(SegmentationSource):
                 f"{labels}: {len(begins)} boxes begin after the end of {recording.name} "
                 f"({header.duration_s:.3f} s): at {listed(begins)} s. Do the two files belong together?"
             )
-        group, files = recording_id(stem), (recording, labels)
+        files = (recording, labels)
         if self.window_s is None:
             return [AudioSample(id=stem, group=group, files=files)]
         window, hop = (
@@ -163,6 +170,34 @@ class AnnotatedAudio(SegmentationSource):
             AudioSample(id=f"{stem}@{start / self.sample_rate:.3f}s", group=group, files=files, start=start)
             for start in window_starts(round(header.duration_s * self.sample_rate), window, hop)
         ]
+
+
+def read_groups(table: Path, recordings: Collection[str]) -> dict[str, str]:
+    """The group of each recording in a table; names with or without the ending of their files.
+
+    Args:
+        table: CSV with the columns ``recording`` and ``group``.
+        recordings: by name, without ending.
+
+    Raises:
+        BirdlabError: if the table can't be read, is incomplete, or names other recordings.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BirdlabError(f"data.groups={table}: cannot be read as CSV ({error}).") from error
+    groups: dict[str, str] = {}
+    for line, row in enumerate(rows, start=2):
+        name, group = (row.get("recording") or "").strip(), (row.get("group") or "").strip()
+        stem = name if name in recordings else Path(name).stem
+        if not name or not group or stem not in recordings:
+            raise BirdlabError(
+                f"data.groups={table}: line {line} has the recording {name!r} and the group {group!r}; "
+                f"give the columns recording and group, and names of recordings such as {min(recordings)}."
+            )
+        groups[stem] = group
+    return groups
 
 
 def paint(boxes: Sequence[Box], spectrogram: Spectrogram, columns: int, begin_s: float = 0.0) -> Mask:

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,25 @@ def test_two_channels_of_one_recording_share_a_split(tmp_path: Path) -> None:
     splits = AnnotatedAudio(root=tmp_path, fractions=(0.5, 0.25, 0.25)).splits()
     assert sorted(len(samples) for samples in splits.values()) == [1, 1, 2]
     assert {sample.group for sample in splits["train"]} == {"XC1"}
+
+
+def test_what_a_table_groups_stays_together(tmp_path: Path) -> None:
+    for number in range(6):
+        soundfile.write(tmp_path / f"site{number}.wav", sine(5000, 0.2, 0.3, 0.5), RATE)
+        (tmp_path / f"site{number}.txt").write_text("0.2\t0.3\tbird\n")
+    table = tmp_path / "who.tsv"
+    table.write_text("recording,group\nsite0.wav,Ann\nsite1,Ann\nsite2,Ben\nsite3,Ben\n")
+    source = AnnotatedAudio(root=tmp_path, groups=table, folds=3, fold_tests=True, fractions=(0.5, 0.2, 0.3))
+    for fold in range(3):
+        splits = replace(source, fold=fold).splits()
+        groups = [{sample.group for sample in samples} for samples in splits.values()]
+        assert sum(map(len, groups)) == len(set.union(*groups)) == 4
+    table.write_text("recording,group\nsite9,Ann\n")
+    with pytest.raises(BirdlabError, match=r"data\.groups=.*line 2 .*'site9'.* such as site0"):
+        source.splits()
+    table.write_text("name,who\nsite0,Ann\n")
+    with pytest.raises(BirdlabError, match="give the columns recording and group"):
+        source.splits()
 
 
 def test_files_without_partner_are_named(root: Path) -> None:
