@@ -1,6 +1,5 @@
 """``python -m birdlab.evaluate RUN``: score a finished run on any split or data set."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,23 +7,17 @@ from typing import Annotated, Any
 import typer
 from lightning import Callback, Trainer
 from omegaconf import DictConfig, OmegaConf
-from rich import box
 from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
 from birdlab import config
+from birdlab.bird_free import score_bird_free
 from birdlab.build import build_data, build_task, build_trainer
-from birdlab.cores import cpu_count
 from birdlab.data.module import SourceData
 from birdlab.data.source import SPLITS, Split
 from birdlab.devices import use_one
 from birdlab.errors import BirdlabError, command
 from birdlab.evaluation import Evaluation, compared, score
 from birdlab.files import write_json
-from birdlab.metrics import REPORTED_THRESHOLDS
-from birdlab.prediction import alarms
-from birdlab.prediction.opening import open_network
 from birdlab.process import quieten
 from birdlab.run import Run
 from birdlab.tasks import Task
@@ -142,60 +135,6 @@ def data_config(run: Run, name: str | None, settings: list[str], *, trust: bool)
     return chosen
 
 
-def score_alarms(run: Path, folder: Path, output: Path | None, *, trust: bool) -> None:
-    """Print (and write) what a run, or an exported file, finds in recordings without birds."""
-    files = alarms.recordings_in(folder)
-    network = open_network(run, trust=trust, threads=1)
-    thresholds = {*(network.validation_recall or REPORTED_THRESHOLDS), network.threshold}
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"Listening to {len(files)} recordings", total=len(files))
-        found = alarms.false_alarms(
-            network,
-            files,
-            sorted(thresholds),
-            workers=cpu_count(),
-            progress=lambda: bar.advance(task),
-        )
-    rows = alarms.table(found, network)
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(_alarm_table(found, rows))
-    for whose, threshold in (("the run's own", network.threshold), ("the highest", max(found.events))):
-        console.print(
-            f"At {whose} threshold, {_typed(threshold)}: {found.events[threshold]} events, "
-            f"{found.an_hour(threshold):.3g} an hour."
-        )
-    if output is not None:
-        content = {"hours": found.hours, "recordings": found.recordings, "rates": rows}
-        events = {_typed(threshold): count for threshold, count in found.events.items()}
-        write_json(output, content | {"events": events})
-
-
-def _alarm_table(found: alarms.FalseAlarms, rows: Sequence[Mapping[str, float | None]]) -> Table:
-    title = f"False events in {found.recordings} recordings without birds, {found.hours:.3g} hours"
-    table = Table(title=title, title_style="bold", box=box.SIMPLE_HEAD, padding=0)
-    for heading in ("an hour", "--threshold", "found", "at most (95 %)", "recall", "precision"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        threshold = row["threshold"]
-        cells = ["none"] if threshold is None else [_typed(threshold)]
-        for name, digits in (
-            ("an_hour", ".3g"),
-            ("an_hour_at_most", ".3g"),
-            ("recall", ".3f"),
-            ("precision", ".3f"),
-        ):
-            value = row.get(name)
-            cells.append("" if value is None else format(value, digits))
-        table.add_row(f"{row['wanted_an_hour']:g}", *cells)
-    table.caption = "Recall and precision: pixels of the run's validation data."
-    return table
-
-
-def _typed(threshold: float) -> str:
-    """A threshold as it is typed, rounded up: what it was chosen for holds at that number, too."""
-    return f"{math.ceil(round(1e6 * threshold, 3)) / 1e6:.6f}".rstrip("0")
-
-
 app = typer.Typer(add_completion=False)
 
 
@@ -225,7 +164,7 @@ def main(
         if bird_free is not None:
             if data is not None or settings or split != "test":
                 raise BirdlabError("--bird-free takes no data set beside its folder: leave the others out.")
-            score_alarms(run, bird_free, output, trust=trust)
+            score_bird_free(run, bird_free, output, trust=trust)
             return
         opened = Run.open(run)
         chosen = data_config(opened, data, settings or [], trust=trust)

@@ -1,5 +1,6 @@
-"""False alarms: what a network finds in recordings without birds, at each threshold it might be used at."""
+"""False alarms: what a network finds, or names, in recordings without birds, by how sure it must be."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,14 +9,19 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import chi2
 
+from birdlab.audio import io
+from birdlab.data.windows import window_starts
 from birdlab.errors import BirdlabError
 from birdlab.prediction.events import Components, Event, settled
 from birdlab.prediction.inputs import RECORDS, Input, collect
+from birdlab.prediction.naming import Namer
 from birdlab.prediction.network import Network, foreground
 from birdlab.prediction.source import Source
 
 RATES = (0.1, 1.0, 10.0, 100.0)
 """False events an hour that are asked for."""
+SHARES = (0.2, 0.1, 0.05, 0.01)
+"""Of stretches without birds that are given a name after all, as is asked for."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,68 @@ def false_alarms(
         durations, counts = zip(*pool.map(one, files), strict=True)
     totals = np.sum(counts, axis=0).tolist()
     return FalseAlarms(sum(durations) / 3600, len(files), dict(zip(thresholds, totals, strict=True)))
+
+
+def confidences(
+    namer: Namer,
+    files: Sequence[Input],
+    *,
+    workers: int = 1,
+    progress: Callable[[], None] = lambda: None,
+) -> list[float]:
+    """How likely the likeliest species is in each stretch of recordings without birds.
+
+    Args:
+        namer: names species; its stretches follow one another, the last one ends with the recording.
+        files, workers, progress: see `false_alarms`.
+
+    Raises:
+        BirdlabError: if a file can't be read.
+    """
+    length = round(namer.seconds * namer.sample_rate)
+
+    def one(each: Input) -> list[float]:
+        audio = io.read(each.path, namer.sample_rate)
+        starts = window_starts(len(audio), length, length)
+        found = [float(namer.scores(audio[start : start + length]).max()) for start in starts]
+        progress()
+        return found
+
+    with ThreadPoolExecutor(workers) as pool:
+        return [confidence for found in pool.map(one, files) for confidence in found]
+
+
+def name_table(found: Sequence[float], tested: Sequence[Mapping[str, str]]) -> list[dict[str, float | None]]:
+    """A row for each of `SHARES`: the confidence that keeps to it, and what a network then names of birds.
+
+    ``wanted`` and ``found``, shares of stretches without birds; ``confidence``, from which on a name counts;
+    ``named``, the share of test recordings that still get one, and ``right``, how many of these are, None
+    where nothing is known of test recordings.
+
+    Args:
+        found: see `confidences`.
+        tested: rows of the run's ``scores.csv``.
+    """
+    descending = sorted(found, reverse=True)
+    sure = [
+        (float(row[f"p_{row['predicted']}"]), row["predicted"] == row["label"])
+        for row in tested
+        if row.get("predicted")
+    ]
+    rows = []
+    for share in SHARES:
+        confidence = math.nextafter(descending[int(share * len(descending))], math.inf)
+        right = [hit for said, hit in sure if said >= confidence]
+        rows.append(
+            {
+                "wanted": share,
+                "confidence": confidence,
+                "found": sum(each >= confidence for each in found) / len(found),
+                "named": len(right) / len(sure) if sure else None,
+                "right": sum(right) / len(right) if right else None,
+            }
+        )
+    return rows
 
 
 def recordings_in(folder: Path) -> list[Input]:

@@ -12,7 +12,14 @@ from typer.testing import CliRunner
 
 from birdlab.errors import BirdlabError
 from birdlab.evaluate import app
-from birdlab.prediction.alarms import FalseAlarms, false_alarms, recordings_in, table
+from birdlab.prediction.alarms import (
+    FalseAlarms,
+    confidences,
+    false_alarms,
+    name_table,
+    recordings_in,
+    table,
+)
 from birdlab.prediction.network import Network
 
 RATE = 8_000
@@ -49,6 +56,48 @@ def test_no_event_in_an_hour_is_compatible_with_three() -> None:
     assert FalseAlarms(1.0, 1, {0.5: 0}).at_most(0.5) == pytest.approx(-np.log(0.05))
     # Of a Poisson distribution around 6.296, .05 are at 2 or below.
     assert FalseAlarms(10.0, 1, {0.5: 2}).at_most(0.5) == pytest.approx(0.6296, abs=1e-4)
+
+
+class Sure:
+    """Names the first of two species, the surer the louder a stretch of a second is."""
+
+    sample_rate, seconds, species, name = RATE, 1.0, ("owl", "wren"), "sure"
+
+    def scores(self, audio: np.ndarray) -> np.ndarray:
+        return np.array([0.5 + np.abs(audio).max(), 0.1], np.float32)
+
+
+def test_confidences_are_of_each_stretch(noise: Path) -> None:
+    """1.5 s are two stretches, which overlap by half; the tone is in the first."""
+    found = confidences(Sure(), recordings_in(noise), workers=2)
+    assert len(found) == 4
+    assert found[0] > found[2] > 0.55
+    assert found[1::2] == pytest.approx([0.5, 0.5], abs=0.01)
+
+
+def test_how_sure_a_name_must_be_and_what_is_named_then() -> None:
+    found = [k / 100 for k in range(100)]
+    tested = [
+        {"label": "owl", "predicted": name, "p_owl": str(p), "p_wren": str(1 - p)}
+        for name, p in (("owl", 0.99), ("owl", 0.85), ("owl", 0.6), ("wren", 0.09))
+    ]
+    first, second, *_, last = name_table(found, tested)
+    assert (first["wanted"], first["found"]) == (0.2, 0.2)
+    assert first["confidence"] == pytest.approx(0.79)
+    assert (first["named"], first["right"]) == (0.75, pytest.approx(2 / 3))
+    assert (second["named"], second["right"]) == (0.5, 0.5)
+    assert (last["found"], last["named"]) == (0.01, 0.25)
+    assert name_table(found, [])[0]["named"] is None
+
+
+def test_the_command_for_species(runs: ModuleType, noise: Path, tmp_path: Path) -> None:
+    run = runs.species_run(tmp_path / "run").directory
+    words = [str(run), "--bird-free", str(noise), "--output", str(tmp_path / "names.json")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "Names given to 4 stretches of 1 s without birds" in done.output
+    shares = json.loads((tmp_path / "names.json").read_text())["shares"]
+    assert [row["wanted"] for row in shares] == [0.2, 0.1, 0.05, 0.01]
 
 
 def test_a_lower_threshold_that_joins_events_is_not_chosen(loud_tones: Network) -> None:

@@ -1,0 +1,108 @@
+"""``python -m birdlab.evaluate RUN --bird-free DIR``: what a network finds or names where no bird is."""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from birdlab import config
+from birdlab.cores import cpu_count
+from birdlab.files import write_json
+from birdlab.metrics import REPORTED_THRESHOLDS
+from birdlab.prediction import alarms
+from birdlab.prediction.inputs import Input
+from birdlab.prediction.opening import open_namer, open_network
+from birdlab.run import Run
+
+
+def score_bird_free(run: Path, folder: Path, output: Path | None, *, trust: bool) -> None:
+    """Print (and write) what a run, or an exported file, finds or names in recordings without birds.
+
+    Args:
+        run: a run directory of either task, or an exported file that marks birds.
+        folder: of recordings without birds.
+        output: JSON file, or None.
+        trust: build what birdlab doesn't ship, too.
+
+    Raises:
+        BirdlabError: if there are no recordings, or one can't be read.
+    """
+    files = alarms.recordings_in(folder)
+    if run.is_dir() and config.names_species(Run.open(run).config(trust=trust)):
+        _score_names(Run.open(run), files, output, trust=trust)
+        return
+    network = open_network(run, trust=trust, threads=1)
+    thresholds = {*(network.validation_recall or REPORTED_THRESHOLDS), network.threshold}
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"Listening to {len(files)} recordings", total=len(files))
+        found = alarms.false_alarms(
+            network,
+            files,
+            sorted(thresholds),
+            workers=cpu_count(),
+            progress=lambda: bar.advance(task),
+        )
+    rows = alarms.table(found, network)
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(_alarm_table(found, rows))
+    for whose, threshold in (("the run's own", network.threshold), ("the highest", max(found.events))):
+        console.print(
+            f"At {whose} threshold, {_typed(threshold)}: {found.events[threshold]} events, "
+            f"{found.an_hour(threshold):.3g} an hour."
+        )
+    if output is not None:
+        content = {"hours": found.hours, "recordings": found.recordings, "rates": rows}
+        events = {_typed(threshold): count for threshold, count in found.events.items()}
+        write_json(output, content | {"events": events})
+
+
+def _score_names(run: Run, files: Sequence[Input], output: Path | None, *, trust: bool) -> None:
+    namer = open_namer(run.directory, trust=trust, threads=1)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"Listening to {len(files)} recordings", total=len(files))
+        found = alarms.confidences(namer, files, workers=cpu_count(), progress=lambda: bar.advance(task))
+    tested = list(csv.DictReader(run.scores.read_text().splitlines())) if run.scores.is_file() else []
+    rows = alarms.name_table(found, tested)
+    title = f"Names given to {len(found)} stretches of {namer.seconds:.3g} s without birds"
+    table = Table(title=title, title_style="bold", box=box.SIMPLE_HEAD, padding=0)
+    for heading in ("at most", "--min-confidence", "named", "birds named", "of these right"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        shares = [row[name] for name in ("found", "named", "right")]
+        cells = ["" if share is None else f"{share:.1%}" for share in shares]
+        table.add_row(f"{row['wanted']:.0%}", _typed(row["confidence"] or 0.0), *cells)
+    table.caption = "Birds: the run's test recordings."
+    Console(soft_wrap=True, highlight=False).print(table)
+    if output is not None:
+        write_json(output, {"stretches": len(found), "recordings": len(files), "shares": rows})
+
+
+def _alarm_table(found: alarms.FalseAlarms, rows: Sequence[Mapping[str, float | None]]) -> Table:
+    title = f"False events in {found.recordings} recordings without birds, {found.hours:.3g} hours"
+    table = Table(title=title, title_style="bold", box=box.SIMPLE_HEAD, padding=0)
+    for heading in ("an hour", "--threshold", "found", "at most (95 %)", "recall", "precision"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        threshold = row["threshold"]
+        cells = ["none"] if threshold is None else [_typed(threshold)]
+        for name, digits in (
+            ("an_hour", ".3g"),
+            ("an_hour_at_most", ".3g"),
+            ("recall", ".3f"),
+            ("precision", ".3f"),
+        ):
+            value = row.get(name)
+            cells.append("" if value is None else format(value, digits))
+        table.add_row(f"{row['wanted_an_hour']:g}", *cells)
+    table.caption = "Recall and precision: pixels of the run's validation data."
+    return table
+
+
+def _typed(threshold: float) -> str:
+    """A threshold as it is typed, rounded up: what it was chosen for holds at that number, too."""
+    return f"{math.ceil(round(1e6 * threshold, 3)) / 1e6:.6f}".rstrip("0")
