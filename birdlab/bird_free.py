@@ -105,4 +105,4 @@ def _alarm_table(found: alarms.FalseAlarms, rows: Sequence[Mapping[str, float | 
 
 def _typed(threshold: float) -> str:
     """A threshold as it is typed, rounded up: what it was chosen for holds at that number, too."""
-    return f"{math.ceil(round(1e6 * threshold, 3)) / 1e6:.6f}".rstrip("0")
+    return f"{math.ceil(round(1e6 * threshold, 3)) / 1e6:.6f}".rstrip("0").rstrip(".")
