@@ -55,6 +55,7 @@ SWEEPS = {
     "pretrained_vs_scratch": ["+experiment=resnet18_pretraining"],
     "species_comparison": ["+experiment=species_comparison"],
     "input_encoding": ["+experiment=input_encoding"],
+    "frontier_parts": ["data=frontier", *MANDATORY["frontier"]],
 }
 """Sweeps over what the default network doesn't have, with a study whose network has it."""
 
