@@ -24,7 +24,12 @@ def main() -> None:
     given = parser.parse_args()
     tested: dict[str, int] = {}
     for run in read_runs(given.runs):
-        (fold,) = {value for key, value in run.config.items() if is_fold(key)}
+        # Of joined data sets, the part that is divided into folds says it.
+        (fold,) = {
+            value
+            for key, value in run.config.items()
+            if is_fold(key) and run.config.get(f"{key}s") is not None
+        }
         for sample in json.loads((run.directory / "splits.json").read_text())["test"]:
             if tested.setdefault(recording_of(sample), fold) != fold:
                 raise SystemExit(
