@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from birdlab.metrics import CoverageCurve
+from birdlab.metrics.classification import confusion_matrix
 
 Row = Mapping[str, Any]
 """Of one sample, as in ``scores.csv``."""
@@ -89,6 +90,15 @@ def coverage(rows: Sequence[Row]) -> CoverageCurve:
     """What is gained by naming only those species that the network is sure of."""
     confidence = torch.tensor([float(row[f"p_{row['predicted']}"]) for row in rows], dtype=torch.float64)
     return CoverageCurve.of(confidence, torch.tensor([row["predicted"] == row["label"] for row in rows]))
+
+
+def confusion(rows: Sequence[Row], names: Sequence[str]) -> torch.Tensor:
+    """Recordings by true and predicted species, int64 [K, K], from rows as in ``scores.csv``."""
+    index = {name: number for number, name in enumerate(names)}
+    predicted, true = (
+        torch.tensor([index[row[column]] for row in rows]) for column in ("predicted", "label")
+    )
+    return confusion_matrix(predicted, true, len(names))
 
 
 def worst(rows: Sequence[Row], count: int) -> list[int]:

@@ -1,8 +1,8 @@
 """``python -m birdlab.evaluate RUN --bird-free DIR``: what a network finds or names where no bird is."""
 
-import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich import box
@@ -17,6 +17,8 @@ from birdlab.metrics import REPORTED_THRESHOLDS
 from birdlab.prediction import alarms
 from birdlab.prediction.inputs import Input
 from birdlab.prediction.opening import open_namer, open_network
+from birdlab.reporting.failing import coverage_of
+from birdlab.reporting.read import read_run
 from birdlab.run import Run
 
 
@@ -34,18 +36,13 @@ def score_bird_free(run: Path, folder: Path, output: Path | None, *, trust: bool
     """
     files = alarms.recordings_in(folder)
     if run.is_dir() and config.names_species(Run.open(run).config(trust=trust)):
-        _score_names(Run.open(run), files, output, trust=trust)
+        _score_names(run, files, output, trust=trust)
         return
     network = open_network(run, trust=trust, threads=1)
     thresholds = {*(network.validation_recall or REPORTED_THRESHOLDS), network.threshold}
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"Listening to {len(files)} recordings", total=len(files))
+    with _listening(files) as progress:
         found = alarms.false_alarms(
-            network,
-            files,
-            sorted(thresholds),
-            workers=cpu_count(),
-            progress=lambda: bar.advance(task),
+            network, files, sorted(thresholds), workers=cpu_count(), progress=progress
         )
     rows = alarms.table(found, network)
     console = Console(soft_wrap=True, highlight=False)
@@ -61,21 +58,19 @@ def score_bird_free(run: Path, folder: Path, output: Path | None, *, trust: bool
         write_json(output, content | {"events": events})
 
 
-def _score_names(run: Run, files: Sequence[Input], output: Path | None, *, trust: bool) -> None:
-    namer = open_namer(run.directory, trust=trust, threads=1)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"Listening to {len(files)} recordings", total=len(files))
-        found = alarms.confidences(namer, files, workers=cpu_count(), progress=lambda: bar.advance(task))
-    tested = list(csv.DictReader(run.scores.read_text().splitlines())) if run.scores.is_file() else []
-    rows = alarms.name_table(found, tested)
-    title = f"Names given to {len(found)} stretches of {namer.seconds:.3g} s without birds"
-    table = Table(title=title, title_style="bold", box=box.SIMPLE_HEAD, padding=0)
-    for heading in ("at most", "--min-confidence", "named", "birds named", "of these right"):
-        table.add_column(heading, justify="right", no_wrap=True)
+def _score_names(run: Path, files: Sequence[Input], output: Path | None, *, trust: bool) -> None:
+    namer = open_namer(run, trust=trust, threads=1)
+    with _listening(files) as progress:
+        found = alarms.confidences(namer, files, workers=cpu_count(), progress=progress)
+    rows = alarms.name_table(found, coverage_of(read_run(run, run.name)))
+    table = _table(
+        f"Names given to {len(found)} stretches of {namer.seconds:.3g} s without birds",
+        *("at most", "--min-confidence", "named", "birds named", "of these right"),
+    )
     for row in rows:
         shares = [row[name] for name in ("found", "named", "right")]
         cells = ["" if share is None else f"{share:.1%}" for share in shares]
-        table.add_row(f"{row['wanted']:.0%}", _typed(row["confidence"] or 0.0), *cells)
+        table.add_row(f"{row['wanted']:.0%}", _typed(row["confidence"]), *cells)
     table.caption = "Birds: the run's test recordings."
     Console(soft_wrap=True, highlight=False).print(table)
     if output is not None:
@@ -83,10 +78,10 @@ def _score_names(run: Run, files: Sequence[Input], output: Path | None, *, trust
 
 
 def _alarm_table(found: alarms.FalseAlarms, rows: Sequence[Mapping[str, float | None]]) -> Table:
-    title = f"False events in {found.recordings} recordings without birds, {found.hours:.3g} hours"
-    table = Table(title=title, title_style="bold", box=box.SIMPLE_HEAD, padding=0)
-    for heading in ("an hour", "--threshold", "found", "at most (95 %)", "recall", "precision"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = _table(
+        f"False events in {found.recordings} recordings without birds, {found.hours:.3g} hours",
+        *("an hour", "--threshold", "found", "at most (95 %)", "recall", "precision"),
+    )
     for row in rows:
         threshold = row["threshold"]
         cells = ["none"] if threshold is None else [_typed(threshold)]
@@ -100,6 +95,21 @@ def _alarm_table(found: alarms.FalseAlarms, rows: Sequence[Mapping[str, float | 
             cells.append("" if value is None else format(value, digits))
         table.add_row(f"{row['wanted_an_hour']:g}", *cells)
     table.caption = "Recall and precision: pixels of the run's validation data."
+    return table
+
+
+@contextmanager
+def _listening(files: Sequence[Input]) -> Iterator[Callable[[], None]]:
+    """A progress bar; what is yielded is called after each file."""
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"Listening to {len(files)} recordings", total=len(files))
+        yield lambda: bar.advance(task)
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title, title_style="bold", box=box.SIMPLE_HEAD, padding=0)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 

@@ -220,7 +220,7 @@ def groups() -> frozenset[str]:
 
 def names_species(cfg: DictConfig) -> bool:
     """Whether a run of this config names species and marks no pixels."""
-    return str(cfg.task.module._target_).endswith(".ClassificationTask")
+    return str(OmegaConf.select(cfg, "task.module._target_")).endswith(".ClassificationTask")
 
 
 @cache

@@ -10,12 +10,11 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.markup import escape
 from torch import nn
 
-from birdlab import __version__
+from birdlab import __version__, config
 from birdlab import licence as licences
 from birdlab.errors import BirdlabError, command
 from birdlab.files import replacing
@@ -92,7 +91,7 @@ def export(
 def _parts(run: Run, *, trust: bool) -> tuple[nn.Module, Mapping[str, Any]]:
     """The module from audio to probabilities on the CPU, and what the file must say of it."""
     cfg = run.config(trust=trust)
-    if str(OmegaConf.select(cfg, "task.module._target_")).endswith("ClassificationTask"):
+    if config.names_species(cfg):
         namer = RunNamer.open(run.directory, trust=trust)
         return namer.model.cpu(), species_facts(namer)
     network = RunNetwork.open(run.directory, trust=trust)

@@ -36,7 +36,7 @@ class LoudnessBandwidthLength:
         features, targets = features_of(data, split), targets_of(data, split)
         self.mean, self.scale = features.mean(dim=0), features.std(dim=0, correction=0).clamp(min=1e-6)
         inputs = self._inputs(features)
-        alike = (targets / targets.sum(dim=0).clamp(min=1) * len(targets) / targets.shape[1]).sum(dim=1)
+        alike = len(targets) / (targets.shape[1] * targets.sum(dim=0).clamp(min=1))
         self.weights = torch.zeros(inputs.shape[1], targets.shape[1], dtype=torch.float64, requires_grad=True)
         optimizer = torch.optim.LBFGS([self.weights], max_iter=500, line_search_fn="strong_wolfe")
 
@@ -46,8 +46,7 @@ class LoudnessBandwidthLength:
             if data.source.multilabel:
                 fit = F.binary_cross_entropy_with_logits(logits, targets)
             else:
-                each = F.cross_entropy(logits, targets, reduction="none")
-                fit = (each * alike).mean()
+                fit = F.cross_entropy(logits, targets, alike)
             total: Tensor = fit + _RIDGE * self.weights[:-1].square().sum() / len(inputs)
             total.backward()  # type: ignore[no-untyped-call]
             return total

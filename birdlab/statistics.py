@@ -10,6 +10,7 @@ too small.
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +20,8 @@ RESAMPLES = 4_000
 """They give a standard error to about 1 %."""
 Statistic = Callable[[NDArray[np.intp]], float]
 """A score of so many samples, by their places; one may be there several times."""
+Resampling = Callable[..., list[NDArray[np.float64]]]
+"""`_resampled_means` or `_resampled_statistics` of methods: [resamples, seeds] each."""
 _BLOCK = 4_000_000
 """Weights that are held at a time."""
 
@@ -79,49 +82,37 @@ def estimate(
         ValueError: if the shapes don't fit, or there are no scores.
     """
     values = np.atleast_2d(np.asarray(scores, dtype=np.float64))
-    names, group = np.unique(np.array([str(name) for name in recordings]), return_inverse=True)
     if values.shape[1] != len(recordings) or not values.size:
         raise ValueError(f"Scores of shape {values.shape} don't fit {len(recordings)} samples.")
-    if len(names) < 2:
-        return Estimate(float(values.mean()), np.nan, np.nan)
-    draw = np.random.default_rng(seed)
-    (by_seed,) = _resampled_means([values], group, resamples, draw)
-    return _estimated(values.mean(axis=1), by_seed, len(names), confidence, draw)
+    again = partial(_resampled_means, [values], resamples=resamples)
+    return _estimated(values.mean(axis=1), again, recordings, confidence, seed)
 
 
-def estimate_statistic(
-    seeds: Sequence[Statistic],
-    recordings: Sequence[Hashable],
-    *,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Estimate:
+def estimate_statistic(seeds: Sequence[Statistic], recordings: Sequence[Hashable]) -> Estimate:
     """As `estimate`, of a score that is no mean over samples, such as macro F1.
 
     Args:
         seeds: the score of each seed's run.
         recordings: what each sample was cut from.
-        confidence, resamples, seed: see `estimate`.
     """
-    whole = np.array([statistic(np.arange(len(recordings))) for statistic in seeds])
-    names, group = np.unique(np.array([str(name) for name in recordings]), return_inverse=True)
-    if len(names) < 2:
-        return Estimate(float(whole.mean()), np.nan, np.nan)
-    draw = np.random.default_rng(seed)
-    (by_seed,) = _resampled_statistics([seeds], group, resamples, draw)
-    return _estimated(whole, by_seed, len(names), confidence, draw)
+    again = partial(_resampled_statistics, [seeds], resamples=RESAMPLES)
+    return _estimated(_of_all(seeds, len(recordings)), again, recordings)
 
 
 def _estimated(
     whole: NDArray[np.float64],
-    by_seed: NDArray[np.float64],
-    groups: int,
-    confidence: float,
-    draw: np.random.Generator,
+    resampled_scores: Resampling,
+    recordings: Sequence[Hashable],
+    confidence: float = 0.95,
+    seed: int = 0,
 ) -> Estimate:
-    """From the scores of all samples [seeds], and of resampled ones [resamples, seeds]."""
-    mean, seeds = float(whole.mean()), len(whole)
+    """From the scores of all samples [seeds], and a way to resample them."""
+    mean, seeds, group = float(whole.mean()), len(whole), _groups(recordings)
+    groups = group.max() + 1
+    if groups < 2:
+        return Estimate(mean, np.nan, np.nan)
+    draw = np.random.default_rng(seed)
+    (by_seed,) = resampled_scores(group, draw=draw)
     resampled = by_seed.mean(axis=1)
     parts, counts = [float(np.var(resampled, ddof=1))], [groups]
     if seeds > 1:
@@ -157,26 +148,16 @@ def compare(
         ValueError: if the shapes don't fit, or there is nothing to compare.
     """
     scores = [np.atleast_2d(np.asarray(method, dtype=np.float64)) for method in (one, other)]
-    names, group = np.unique(np.array([str(name) for name in recordings]), return_inverse=True)
     if {method.shape[1] for method in scores} != {len(recordings)} or not scores[0].size:
         raise ValueError(
             f"Scores of shapes {scores[0].shape} and {scores[1].shape} don't fit {len(recordings)} samples."
         )
-    means = [method.mean(axis=1) for method in scores]
-    if len(names) < 2 or min(map(len, means)) < 2:
-        return Comparison(float(means[0].mean() - means[1].mean()), np.nan, np.nan, np.nan)
-    draw = np.random.default_rng(seed)
-    return _compared(means, _resampled_means(scores, group, resamples, draw), len(names), confidence, draw)
+    again = partial(_resampled_means, scores, resamples=resamples)
+    return _compared([method.mean(axis=1) for method in scores], again, recordings, confidence, seed)
 
 
 def compare_statistics(
-    one: Sequence[Statistic],
-    other: Sequence[Statistic],
-    recordings: Sequence[Hashable],
-    *,
-    confidence: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    one: Sequence[Statistic], other: Sequence[Statistic], recordings: Sequence[Hashable]
 ) -> Comparison:
     """As `compare`, of a score that is no mean over samples, such as macro F1.
 
@@ -184,27 +165,26 @@ def compare_statistics(
         one: the score of each seed's run of a method.
         other: of another, on the same samples.
         recordings: what each sample was cut from.
-        confidence, resamples, seed: see `compare`.
     """
-    every = np.arange(len(recordings))
-    whole = [np.array([statistic(every) for statistic in seeds]) for seeds in (one, other)]
-    names, group = np.unique(np.array([str(name) for name in recordings]), return_inverse=True)
-    if len(names) < 2 or min(map(len, whole)) < 2:
-        return Comparison(float(whole[0].mean() - whole[1].mean()), np.nan, np.nan, np.nan)
-    draw = np.random.default_rng(seed)
-    by_seed = _resampled_statistics([one, other], group, resamples, draw)
-    return _compared(whole, by_seed, len(names), confidence, draw)
+    again = partial(_resampled_statistics, [one, other], resamples=RESAMPLES)
+    return _compared([_of_all(seeds, len(recordings)) for seeds in (one, other)], again, recordings)
 
 
 def _compared(
     whole: Sequence[NDArray[np.float64]],
-    by_seed: Sequence[NDArray[np.float64]],
-    groups: int,
-    confidence: float,
-    draw: np.random.Generator,
+    resampled_scores: Resampling,
+    recordings: Sequence[Hashable],
+    confidence: float = 0.95,
+    seed: int = 0,
 ) -> Comparison:
-    """From each method's scores of all samples [seeds], and of resampled ones [resamples, seeds]."""
+    """From each method's scores of all samples [seeds], and a way to resample them."""
     difference, seeds = float(whole[0].mean() - whole[1].mean()), [len(method) for method in whole]
+    group = _groups(recordings)
+    groups = group.max() + 1
+    if groups < 2 or min(seeds) < 2:
+        return Comparison(difference, np.nan, np.nan, np.nan)
+    draw = np.random.default_rng(seed)
+    by_seed = resampled_scores(group, draw=draw)
     # Deviations of so few seeds are too small by this factor, on average.
     resampled = [
         means.mean(axis=1) + np.sqrt(count / (count - 1)) * _deviations(means, draw)
@@ -243,6 +223,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted
+
+
+def _groups(recordings: Sequence[Hashable]) -> NDArray[np.intp]:
+    """Of each sample the number of its recording, from 0."""
+    _, group = np.unique(np.array([str(name) for name in recordings]), return_inverse=True)
+    return group
+
+
+def _of_all(seeds: Sequence[Statistic], samples: int) -> NDArray[np.float64]:
+    return np.array([statistic(np.arange(samples)) for statistic in seeds])
 
 
 def _resampled_means(

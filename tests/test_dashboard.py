@@ -171,7 +171,7 @@ def test_every_name_on_it_exists_in_an_offline_run(
     settings = {"config:optimizer.value.lr"}
     assert named == settings | {
         *("train/loss", "train/rate", "val/loss", "val/iou_resized", "val/panels"),
-        *("test/calibration", "test/errors", "test/worst"),
+        *("test/calibration", "test/errors", "test/threshold", "test/worst"),
         *("test_tuned/iou", "summary:test_tuned/iou"),
     }
     assert {name.removeprefix("summary:") for name in named - settings} <= set(last[0])

@@ -13,13 +13,14 @@ from birdlab.errors import BirdlabError
 
 LOWEST_DB, STEP_DB = -110.0, 0.5
 """Level of a byte of 0, and from one byte to the next: 255 is +17.5 dB."""
+FAINTEST = 10 ** (LOWEST_DB / 10)
+"""Power of `LOWEST_DB`: what has no more is as good as digital silence."""
 
 Channel = Literal["level", "excess", "pcen", "frequency"]
 
 _SCALE_DB = 20.0
 _SILENT = -2.0
 _SILENCE_DB = LOWEST_DB + STEP_DB / 2
-_FAINTEST = 10 ** (LOWEST_DB / 10)
 _PCEN_UNIT_DB = -60.0
 
 
@@ -100,7 +101,7 @@ class LevelPicture:
 
 def of_power(power: Tensor) -> Tensor:
     """Decibels, at least `LOWEST_DB`."""
-    return 10 * power.clamp(min=_FAINTEST).log10()
+    return 10 * power.clamp(min=FAINTEST).log10()
 
 
 def to_bytes(level: Tensor) -> Tensor:

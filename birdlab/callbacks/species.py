@@ -1,18 +1,14 @@
 """The figures of a study of species, in the run directory."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
 from lightning import Callback, LightningModule, Trainer
 
 from birdlab import figures
-from birdlab.analysis import coverage
+from birdlab.analysis import confusion, coverage
 from birdlab.callbacks.errors import reliability_table
 from birdlab.files import write_csv
 from birdlab.loggers import read_history
-from birdlab.metrics.classification import confusion_matrix
 from birdlab.tasks import ClassificationTask
 
 
@@ -66,12 +62,3 @@ class SpeciesFigures(Callback):
             figures.save_for_paper(figure, folder / "figures" / name)
         for name, rows in tables.items():
             write_csv(folder / "figures" / f"{name}.csv", rows)
-
-
-def confusion(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> torch.Tensor:
-    """Recordings by true and predicted species, int64 [K, K], from rows as in ``scores.csv``."""
-    index = {name: number for number, name in enumerate(names)}
-    predicted, true = (
-        torch.tensor([index[row[column]] for row in rows]) for column in ("predicted", "label")
-    )
-    return confusion_matrix(predicted, true, len(names))

@@ -1,6 +1,5 @@
 """Real recordings with time-frequency boxes: for honest testing."""
 
-import csv
 import math
 import re
 from collections.abc import Collection, Sequence
@@ -18,6 +17,7 @@ from birdlab.data.masks import Truth, check_truth, sound_in
 from birdlab.data.pairs import by_stem, listed, paired, subfolder
 from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split, recording_id, source_recording
 from birdlab.data.splits import assign, finish
+from birdlab.data.tables import read_table
 from birdlab.data.windows import check_window, window_starts
 from birdlab.errors import BirdlabError
 
@@ -182,13 +182,8 @@ def read_groups(table: Path, recordings: Collection[str]) -> dict[str, str]:
     Raises:
         BirdlabError: if the table can't be read, is incomplete, or names other recordings.
     """
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BirdlabError(f"data.groups={table}: cannot be read as CSV ({error}).") from error
     groups: dict[str, str] = {}
-    for line, row in enumerate(rows, start=2):
+    for line, row in enumerate(read_table(table, "Set data.groups."), start=2):
         name, group = (row.get("recording") or "").strip(), (row.get("group") or "").strip()
         stem = name if name in recordings else Path(name).stem
         if not name or not group or stem not in recordings:

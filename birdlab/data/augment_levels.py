@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from birdlab.audio.levels import LOWEST_DB, from_unit, of_power, to_bytes
+from birdlab.audio.levels import FAINTEST, LOWEST_DB, from_unit, of_power, to_bytes
 from birdlab.audio.mel import power_of
 from birdlab.data.augment_audio import Range, check_settings, column, masked, rolled, shifts
 
 _CURVE_POINTS = 6
-_SILENT = 2.5 * 10 ** (LOWEST_DB / 10)
+_SILENT = 2.5 * FAINTEST
 """Power of the lowest level, or of two such sounds together."""
 
 

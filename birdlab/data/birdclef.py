@@ -1,6 +1,5 @@
 """BirdCLEF 2021: ``train_short_audio/<species>/*.ogg`` and ``train_metadata.csv``."""
 
-import csv
 import datetime
 import re
 from collections import Counter
@@ -23,6 +22,7 @@ from birdlab.data.recordings import Recordings
 from birdlab.data.soundscapes import soundscape_rows
 from birdlab.data.source import Sample, Split
 from birdlab.data.splits import finish
+from birdlab.data.tables import read_table
 from birdlab.errors import BirdlabError
 
 _COLUMNS = ("primary_label", "filename")
@@ -236,15 +236,7 @@ def read_metadata(path: Path) -> list[dict[str, str]]:
     Raises:
         BirdlabError: if it is absent, isn't CSV in UTF-8, has no rows or lacks a column that it must have.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise BirdlabError(
-            f"{path}: cannot be read ({error.strerror}). Set data.root to its folder."
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BirdlabError(f"{path}: not CSV in UTF-8 ({error}).") from error
+    rows = read_table(path, "Set data.root to its folder.")
     missing = [name for name in _COLUMNS if not rows or name not in rows[0]]
     if missing:
         raise BirdlabError(f"{path}: has no rows, or lacks the columns {listed(missing)}.")

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from birdlab.audio.levels import FAINTEST
 from birdlab.errors import BirdlabError
 
 Truth = Literal["sound", "boxes"]
@@ -21,7 +22,6 @@ _OPENING = (5, 3)
 _PAUSE_COLUMNS = 50
 _SOUND_BLUR = (7, 15)  # columns, rows
 _SOUND_DB = 8.0
-_SILENT_POWER = 1e-11
 
 
 def background_level(background: Tensor) -> Tensor:
@@ -105,10 +105,10 @@ def sound_in(boxes: NDArray[np.uint8], magnitude: Tensor) -> NDArray[np.uint8]:
         it was drawn: who drew it heard something.
     """
     power = cv2.blur(magnitude.square().numpy(), _SOUND_BLUR, borderType=cv2.BORDER_REFLECT)
-    heard = magnitude.square().numpy() > _SILENT_POWER
+    heard = magnitude.square().numpy() > FAINTEST
     outside = heard & (boxes == 0)
     enough = 4 * np.count_nonzero(outside, axis=1) >= np.count_nonzero(heard, axis=1)
-    background = np.full(len(power), _SILENT_POWER)
+    background = np.full(len(power), FAINTEST)
     # Where all that isn't silent is in boxes, as a noise gate leaves it, all of that stands out.
     for row in np.flatnonzero(outside.any(axis=1) | (boxes != 0).all(axis=1) & heard.any(axis=1)):
         cells, share = (outside[row], 0.25) if enough[row] else (heard[row], 0.1)

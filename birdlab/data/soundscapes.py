@@ -1,11 +1,11 @@
 """``train_soundscapes`` of BirdCLEF 2021: long recordings, labelled every five seconds."""
 
-import csv
 from collections.abc import Iterator, MutableSequence, Sequence
 from pathlib import Path
 
 from birdlab.audio import io
 from birdlab.data.species import LabelledStack
+from birdlab.data.tables import read_table
 from birdlab.errors import BirdlabError
 
 ROW_S = 5.0
@@ -73,13 +73,7 @@ def soundscape_rows(
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as text:
-            rows = list(csv.DictReader(text))
-    except OSError as error:
-        raise BirdlabError(f"{table}: cannot be read ({error.strerror}).") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BirdlabError(f"{table}: not CSV in UTF-8 ({error}).") from error
+    rows = read_table(table)
     if not rows or not set(_COLUMNS) <= set(rows[0]):
         raise BirdlabError(
             f"{table}: has no rows, or lacks one of the columns {', '.join(sorted(_COLUMNS))}."

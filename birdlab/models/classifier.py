@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 
 from torch import Tensor, nn
 
 from birdlab.errors import BirdlabError
 from birdlab.models.encoding import Encoding, channels, encoded
-from birdlab.models.weights import FirstConv, adapt_first_conv, check_first_conv, load_state, load_strictly
+from birdlab.models.weights import FirstConv, adapt_first_conv, check_first_conv, initial_state, load_strictly
 
 State = Mapping[str, Tensor]
 
@@ -47,7 +46,7 @@ def classifier(
         raise ValueError("classes=None: it comes from the data set; set task=classification")
     check_first_conv("model.stem", stem)
     net = build(num_classes=classes)
-    state = None if weights is None else _state(weights, imagenet)
+    state = None if weights is None else initial_state(weights, imagenet)
     replace_first_conv(net, channels(encoding, segments))
     if state is not None:
         start_from(net, state, stem, str(weights))
@@ -127,14 +126,6 @@ def start_from(net: nn.Module, state: State, stem: FirstConv, origin: str) -> No
     if weight is not None and weight.ndim == 4:
         taken[f"{first}.weight"] = adapt_first_conv(weight, conv.in_channels, stem)
     load_strictly(net, taken | kept, origin)
-
-
-def _state(weights: str, imagenet: Callable[[], State] | None) -> State:
-    if weights != "imagenet":
-        return load_state(Path(weights))
-    if imagenet is None:
-        raise BirdlabError("model.weights=imagenet: there are none for this network; set model.weights=null.")
-    return imagenet()
 
 
 def _of_encoder(state: State, net: nn.Module) -> State:

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from birdlab.errors import BirdlabError
 from birdlab.models.blocks import Up, check_image
 from birdlab.models.classifier import first_conv_of
-from birdlab.models.weights import FirstConv, check_first_conv, load_state, start_with_encoder
+from birdlab.models.weights import FirstConv, check_first_conv, initial_state, start_with_encoder
 
 
 class EncoderUNet(nn.Module):
@@ -66,9 +64,8 @@ class EncoderUNet(nn.Module):
         )
         self.head = nn.Conv2d(widths[-1], out_channels, kernel_size=1)
         if weights is not None:
-            start_with_encoder(
-                self, _state(weights, imagenet), first_conv_of(self.encoder)[0], first_conv, weights
-            )
+            state, (first, _) = initial_state(weights, imagenet), first_conv_of(self.encoder)
+            start_with_encoder(self, state, first, first_conv, weights)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits [B, out_channels, F, T] of images [B, in_channels, F, T].
@@ -82,11 +79,3 @@ class EncoderUNet(nn.Module):
             x = up(x, skip)
         logits: Tensor = self.head(x)
         return logits
-
-
-def _state(weights: str, imagenet: Callable[[], Mapping[str, Tensor]] | None) -> Mapping[str, Tensor]:
-    if weights != "imagenet":
-        return load_state(Path(weights))
-    if imagenet is None:
-        raise BirdlabError("model.weights=imagenet: there are none for this encoder; set model.weights=null.")
-    return imagenet()

@@ -2,8 +2,8 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 from torch import Tensor, nn
 from torchvision.models import ResNet34_Weights, resnet34
@@ -13,7 +13,7 @@ from birdlab.models.weights import (
     FirstConv,
     check_first_conv,
     imagenet_state,
-    load_state,
+    initial_state,
     start_with_encoder,
 )
 
@@ -65,8 +65,7 @@ class ResNetDecoder(nn.Module):
         self.decoder = nn.Sequential(*(Up(coarse, 0, fine) for coarse, fine in pairwise([512, *widths])))
         self.head = nn.Conv2d(widths[-1], out_channels, kernel_size=1)
         if weights is not None:
-            imagenet = weights == "imagenet"
-            state = imagenet_state(ResNet34_Weights.IMAGENET1K_V1) if imagenet else load_state(Path(weights))
+            state = initial_state(weights, partial(imagenet_state, ResNet34_Weights.IMAGENET1K_V1))
             start_with_encoder(self, state, "conv1", first_conv, weights)
 
     def forward(self, image: Tensor) -> Tensor:

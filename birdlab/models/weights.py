@@ -1,7 +1,7 @@
 """Weights to start from: files, other runs, ImageNet, and a first convolution for other channels."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -80,6 +80,23 @@ def load_state(source: Path) -> dict[str, Tensor]:
         raise BirdlabError(f"{source} does not hold the weights of a network by name, or more than them.")
     of_network = {key.removeprefix("net."): value for key, value in content.items() if key.startswith("net.")}
     return of_network or content
+
+
+def initial_state(weights: str, imagenet: Callable[[], Mapping[str, Tensor]] | None) -> Mapping[str, Tensor]:
+    """The weights that ``model.weights`` names: ImageNet's, or those of a file or run directory.
+
+    Args:
+        weights: ``imagenet``, or a path: see `load_state`.
+        imagenet: where ImageNet's come from; None where there are none.
+
+    Raises:
+        BirdlabError: if there are none, or as `load_state`.
+    """
+    if weights != "imagenet":
+        return load_state(Path(weights))
+    if imagenet is None:
+        raise BirdlabError("model.weights=imagenet: there are none for this network; set model.weights=null.")
+    return imagenet()
 
 
 def imagenet_state(weights: WeightsEnum) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import chi2
@@ -12,6 +13,7 @@ from scipy.stats import chi2
 from birdlab.audio import io
 from birdlab.data.windows import window_starts
 from birdlab.errors import BirdlabError
+from birdlab.metrics import CoverageCurve
 from birdlab.prediction.events import Components, Event, settled
 from birdlab.prediction.inputs import RECORDS, Input, collect
 from birdlab.prediction.naming import Namer
@@ -153,34 +155,29 @@ def confidences(
         return [confidence for found in pool.map(one, files) for confidence in found]
 
 
-def name_table(found: Sequence[float], tested: Sequence[Mapping[str, str]]) -> list[dict[str, float | None]]:
+def name_table(found: Sequence[float], birds: CoverageCurve | None) -> list[dict[str, Any]]:
     """A row for each of `SHARES`: the confidence that keeps to it, and what a network then names of birds.
 
     ``wanted`` and ``found``, shares of stretches without birds; ``confidence``, from which on a name counts;
     ``named``, the share of test recordings that still get one, and ``right``, how many of these are, None
-    where nothing is known of test recordings.
+    where nothing is known of test recordings, or none is named.
 
     Args:
         found: see `confidences`.
-        tested: rows of the run's ``scores.csv``.
+        birds: of the run's test recordings; None where nothing is known of them.
     """
     descending = sorted(found, reverse=True)
-    sure = [
-        (float(row[f"p_{row['predicted']}"]), row["predicted"] == row["label"])
-        for row in tested
-        if row.get("predicted")
-    ]
     rows = []
     for share in SHARES:
         confidence = math.nextafter(descending[int(share * len(descending))], math.inf)
-        right = [hit for said, hit in sure if said >= confidence]
+        named, right = (None, None) if birds is None else birds.at(confidence)
         rows.append(
             {
                 "wanted": share,
                 "confidence": confidence,
                 "found": sum(each >= confidence for each in found) / len(found),
-                "named": len(right) / len(sure) if sure else None,
-                "right": sum(right) / len(right) if right else None,
+                "named": named,
+                "right": right if named else None,
             }
         )
     return rows

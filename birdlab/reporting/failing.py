@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from birdlab.analysis import FACTORS, Row, binned, confused, coverage, recall_by_species
+from birdlab.metrics import CoverageCurve
 from birdlab.reporting.read import RunRecord
 from birdlab.reporting.rendering import Cell, Table
 
@@ -74,11 +75,8 @@ def species_tables(run: RunRecord) -> list[Table]:
 
 def coverage_table(run: RunRecord) -> Table | None:
     """What ``--min-confidence`` brings on the test split; None without probabilities of one species each."""
-    if not _single_species(run):
-        return None
-    try:
-        curve = coverage(run.samples)
-    except (KeyError, ValueError):
+    curve = coverage_of(run)
+    if curve is None:
         return None
     rows = []
     for confidence in _CONFIDENCES:
@@ -92,6 +90,16 @@ def coverage_table(run: RunRecord) -> Table | None:
                 )
             )
     return Table("Naming only what it is sure of", ("--min-confidence", "named", "accuracy"), tuple(rows))
+
+
+def coverage_of(run: RunRecord) -> CoverageCurve | None:
+    """Of a run's test recordings; None without probabilities of one species each."""
+    if not _single_species(run):
+        return None
+    try:
+        return coverage(run.samples)
+    except (KeyError, ValueError):
+        return None
 
 
 def _single_species(run: RunRecord) -> bool:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from birdlab import analysis
 from birdlab.figures.charts import confusion_matrix
 from birdlab.figures.style import (
     BLUE,
@@ -224,10 +225,7 @@ def confusion(condition: Condition) -> Figure | None:
     if not rows or not {"label", "predicted"} <= rows[0].keys():
         return None
     names = sorted({row[column] for row in rows for column in ("label", "predicted")})
-    counts = np.zeros((len(names), len(names)), np.int64)
-    for row in rows:
-        counts[names.index(row["label"]), names.index(row["predicted"])] += 1
-    return confusion_matrix(counts, names)
+    return confusion_matrix(analysis.confusion(rows, names).numpy(), names)
 
 
 def _look(number: int) -> tuple[str, str]:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from birdlab import config
+from birdlab.analysis import confusion
 from birdlab.build import build_data
-from birdlab.callbacks.species import confusion
 from birdlab.data.classification import ClassificationData
 from birdlab.evaluation import compared
 from birdlab.evaluation.species import reference_logits

@@ -4,12 +4,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from birdlab.analysis import coverage
 from birdlab.errors import BirdlabError
 from birdlab.evaluate import app
 from birdlab.prediction.alarms import (
@@ -21,6 +23,7 @@ from birdlab.prediction.alarms import (
     table,
 )
 from birdlab.prediction.network import Network
+from birdlab.run import Run
 
 RATE = 8_000
 
@@ -33,6 +36,13 @@ def noise(tmp_path: Path, make_tones: Callable[..., np.ndarray]) -> Path:
         (tmp_path / "noise" / name).mkdir(parents=True)
         soundfile.write(tmp_path / "noise" / name / "a.wav", audio, RATE)
     return tmp_path / "noise"
+
+
+def scored(run: Run, noise: Path, output: Path) -> tuple[str, dict[str, Any]]:
+    """What the command prints, and writes."""
+    done = CliRunner().invoke(app, [str(run.directory), "--bird-free", str(noise), "--output", str(output)])
+    assert done.exit_code == 0, done.output
+    return done.output, json.loads(output.read_text())
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -81,23 +91,29 @@ def test_how_sure_a_name_must_be_and_what_is_named_then() -> None:
         {"label": "owl", "predicted": name, "p_owl": str(p), "p_wren": str(1 - p)}
         for name, p in (("owl", 0.99), ("owl", 0.85), ("owl", 0.6), ("wren", 0.09))
     ]
-    first, second, *_, last = name_table(found, tested)
+    first, second, *_, last = name_table(found, coverage(tested))
     assert (first["wanted"], first["found"]) == (0.2, 0.2)
     assert first["confidence"] == pytest.approx(0.79)
     assert (first["named"], first["right"]) == (0.75, pytest.approx(2 / 3))
     assert (second["named"], second["right"]) == (0.5, 0.5)
     assert (last["found"], last["named"]) == (0.01, 0.25)
-    assert name_table(found, [])[0]["named"] is None
+    assert name_table(found, None)[0]["named"] is None
 
 
 def test_the_command_for_species(runs: ModuleType, noise: Path, tmp_path: Path) -> None:
-    run = runs.species_run(tmp_path / "run").directory
-    words = [str(run), "--bird-free", str(noise), "--output", str(tmp_path / "names.json")]
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0, done.output
-    assert "Names given to 4 stretches of 1 s without birds" in done.output
-    shares = json.loads((tmp_path / "names.json").read_text())["shares"]
-    assert [row["wanted"] for row in shares] == [0.2, 0.1, 0.05, 0.01]
+    said, content = scored(runs.species_run(tmp_path / "run"), noise, tmp_path / "names.json")
+    assert "Names given to 4 stretches of 1 s without birds" in said
+    assert [row["wanted"] for row in content["shares"]] == [0.2, 0.1, 0.05, 0.01]
+
+
+def test_several_species_at_once_have_no_share_that_is_right(
+    runs: ModuleType, noise: Path, tmp_path: Path
+) -> None:
+    """What is labelled and predicted is then no species, but some, or nobody."""
+    run = runs.species_run(tmp_path / "run", "data.multilabel=true", "loss=species_bce")
+    run.scores.write_text("id,label,predicted,p_dipper,p_owl,p_wren\nXC1,nocall,nocall,0.1,0.2,0.3\n")
+    _, content = scored(run, noise, tmp_path / "names.json")
+    assert [row["named"] for row in content["shares"]] == [None] * 4
 
 
 def test_a_lower_threshold_that_joins_events_is_not_chosen(loud_tones: Network) -> None:
@@ -111,19 +127,15 @@ def test_a_lower_threshold_that_joins_events_is_not_chosen(loud_tones: Network) 
 
 def test_the_command(runs: ModuleType, noise: Path, tmp_path: Path) -> None:
     """Some 3 s of faint noise; the untrained network's thresholds are those of its validation data."""
-    run = runs.mask_run(tmp_path / "run").directory
-    words = [str(run), "--bird-free", str(noise), "--output", str(tmp_path / "alarms.json")]
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0, done.output
-    assert "False events in 2 recordings without birds" in done.output
-    assert "At the run's own threshold, 0.4:" in done.output
-    content = json.loads((tmp_path / "alarms.json").read_text())
+    said, content = scored(runs.mask_run(tmp_path / "run"), noise, tmp_path / "alarms.json")
+    assert "False events in 2 recordings without birds" in said
+    assert "At the run's own threshold, 0.4:" in said
     assert content["hours"] == pytest.approx(3 / 3600)
     assert len(content["events"]) == 99
     (row,) = (row for row in content["rates"] if row["wanted_an_hour"] == 100)
     assert row["events"] == 0
     assert row["recall"] == pytest.approx(1 - (round(100 * row["threshold"]) - 1) / 100)
-    assert f"{row['recall']:.3f}" in done.output
+    assert f"{row['recall']:.3f}" in said
 
 
 def test_mistakes_are_said(runs: ModuleType, tmp_path: Path) -> None:
