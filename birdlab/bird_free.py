@@ -10,23 +10,23 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from birdlab import config
 from birdlab.cores import cpu_count
 from birdlab.files import write_json
-from birdlab.metrics import REPORTED_THRESHOLDS
+from birdlab.metrics import REPORTED_THRESHOLDS, CoverageCurve
 from birdlab.prediction import alarms
 from birdlab.prediction.inputs import Input
-from birdlab.prediction.opening import open_namer, open_network
+from birdlab.prediction.naming import Namer
+from birdlab.prediction.network import Network
+from birdlab.prediction.opening import open_any
 from birdlab.reporting.failing import coverage_of
 from birdlab.reporting.read import read_run
-from birdlab.run import Run
 
 
 def score_bird_free(run: Path, folder: Path, output: Path | None, *, trust: bool) -> None:
     """Print (and write) what a run, or an exported file, finds or names in recordings without birds.
 
     Args:
-        run: a run directory of either task, or an exported file that marks birds.
+        run: a run directory of either task, or an exported file.
         folder: of recordings without birds.
         output: JSON file, or None.
         trust: build what birdlab doesn't ship, too.
@@ -35,10 +35,14 @@ def score_bird_free(run: Path, folder: Path, output: Path | None, *, trust: bool
         BirdlabError: if there are no recordings, or one can't be read.
     """
     files = alarms.recordings_in(folder)
-    if run.is_dir() and config.names_species(Run.open(run).config(trust=trust)):
-        _score_names(run, files, output, trust=trust)
-        return
-    network = open_network(run, trust=trust, threads=1)
+    network = open_any(run, trust=trust, threads=1)
+    if isinstance(network, Namer):
+        _score_names(network, coverage_of(read_run(run, run.name)) if run.is_dir() else None, files, output)
+    else:
+        _score_marks(network, files, output)
+
+
+def _score_marks(network: Network, files: Sequence[Input], output: Path | None) -> None:
     thresholds = {*(network.validation_recall or REPORTED_THRESHOLDS), network.threshold}
     with _listening(files) as progress:
         found = alarms.false_alarms(
@@ -58,11 +62,12 @@ def score_bird_free(run: Path, folder: Path, output: Path | None, *, trust: bool
         write_json(output, content | {"events": events})
 
 
-def _score_names(run: Path, files: Sequence[Input], output: Path | None, *, trust: bool) -> None:
-    namer = open_namer(run, trust=trust, threads=1)
+def _score_names(
+    namer: Namer, birds: CoverageCurve | None, files: Sequence[Input], output: Path | None
+) -> None:
     with _listening(files) as progress:
         found = alarms.confidences(namer, files, workers=cpu_count(), progress=progress)
-    rows = alarms.name_table(found, coverage_of(read_run(run, run.name)))
+    rows = alarms.name_table(found, birds)
     table = _table(
         f"Names given to {len(found)} stretches of {namer.seconds:.3g} s without birds",
         *("at most", "--min-confidence", "named", "birds named", "of these right"),

@@ -1,8 +1,11 @@
-"""``python -m birdlab.predict RUN INPUT... --output DIR``: recordings to masks, clean sound and tables."""
+"""``python -m birdlab.predict RUN INPUT... --output DIR``: recordings to masks, clean sound and tables.
+
+A run of species alone makes tables of species.
+"""
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -18,9 +21,11 @@ from birdlab.errors import BirdlabError, command
 from birdlab.prediction import batch, summaries
 from birdlab.prediction.denoise import FLOOR_DB
 from birdlab.prediction.inputs import collect
+from birdlab.prediction.listening import MIN_CONFIDENCE, Listening
+from birdlab.prediction.naming import Namer
 from birdlab.prediction.network import Network, threshold_for
-from birdlab.prediction.opening import open_namer, open_network
-from birdlab.prediction.outputs import Wanted
+from birdlab.prediction.opening import open_any, open_namer
+from birdlab.prediction.outputs import Marking, Wanted
 from birdlab.prediction.records import Record
 from birdlab.prediction.tables import check_formats
 
@@ -45,7 +50,10 @@ def main(
     ] = None,
     min_confidence: Annotated[
         float | None,
-        typer.Option(help="Name events only where the species is at least so probable; others stay 'bird'."),
+        typer.Option(
+            help="Name only what is at least so probable a species; other events stay 'bird'. "
+            f"[with a RUN of species alone: {MIN_CONFIDENCE}]"
+        ),
     ] = None,
     precision: Annotated[
         float | None,
@@ -58,8 +66,12 @@ def main(
     overlay: Annotated[
         bool | None, typer.Option(help="Spectrogram with the mask outlined. [up to ten minutes]")
     ] = None,
-    denoised: Annotated[bool, typer.Option(help="The recording with everything else turned down.")] = True,
-    floor_db: Annotated[float, typer.Option(max=0.0, help="By how much it is turned down.")] = FLOOR_DB,
+    denoised: Annotated[
+        bool | None, typer.Option(help="The recording with everything else turned down. [yes]")
+    ] = None,
+    floor_db: Annotated[
+        float | None, typer.Option(max=0.0, help=f"By how much it is turned down. [{FLOOR_DB:g}]")
+    ] = None,
     page: Annotated[bool, typer.Option(help="An HTML page to see and hear what was found.")] = True,
     page_events: Annotated[
         int, typer.Option(min=1, help="Events on that page, the surest of every file.")
@@ -79,33 +91,43 @@ def main(
     with command():
         tables = tuple(dict.fromkeys(table or ["raven"]))
         check_formats(tables)
-        _check_confidence(min_confidence, species)
+        if min_confidence is not None and not 0 < min_confidence < 1:
+            raise BirdlabError(f"--min-confidence {min_confidence:g}: give a number between 0 and 1.")
         files = collect(inputs, output)
         # Files and batches run side by side; threads within each would only wait for one another.
-        network = open_network(run, trust=trust, threads=1)
-        namer = open_namer(species, trust=trust, threads=1) if species is not None else None
-        wanted = Wanted(
-            threshold=_threshold(network, threshold, precision),
-            tables=tables,
-            mask=mask,
-            overlay=overlay,
-            denoised=denoised,
-            floor_db=floor_db,
-            boxes=boxes,
-            min_confidence=min_confidence or 0.0,
-        )
-        todo = batch.plan(files, output, network, wanted, namer, overwrite=overwrite)
-        with _bar(todo) as progress:
-            records, failures = batch.run(
-                todo, output, network, wanted, namer, workers=workers or cpu_count(), progress=progress
+        network = open_any(run, trust=trust, threads=1)
+        work: Marking | Listening
+        if isinstance(network, Namer):
+            marking = (species, threshold, precision, mask, overlay, denoised, floor_db, boxes or None)
+            _check_names_only(run, marking)
+            work = Listening(network, tables, min_confidence or MIN_CONFIDENCE)
+        else:
+            if min_confidence is not None and species is None:
+                raise BirdlabError(
+                    f"--min-confidence {min_confidence:g} is of a species: give --species RUN, too."
+                )
+            wanted = Wanted(
+                threshold=_threshold(network, threshold, precision),
+                tables=tables,
+                mask=mask,
+                overlay=overlay,
+                denoised=denoised is not False,
+                floor_db=FLOOR_DB if floor_db is None else floor_db,
+                boxes=boxes,
+                min_confidence=min_confidence or 0.0,
             )
+            namer = open_namer(species, trust=trust, threads=1) if species is not None else None
+            work = Marking(network, wanted, namer)
+        todo = batch.plan(files, output, work, overwrite=overwrite)
+        with _bar(todo) as progress:
+            records, failures = batch.run(todo, workers=workers or cpu_count(), progress=progress)
         if records:
             reasons = [(str(failure.path), failure.reason) for failure in failures]
             with batch.written_below(output):
                 summaries.write_tables(records, output, all_events="raven" in tables)
                 if page:
-                    summaries.write_page(records, output, network.grid, reasons, page_events)
-        _report(records, failures, output, skipped=len(todo.done), threshold=wanted.threshold)
+                    summaries.write_page(records, output, work.grid, reasons, page_events)
+        _report(records, failures, output, skipped=len(todo.done), found=work.found)
         if failures:
             sys.exit(1)
 
@@ -121,13 +143,13 @@ def _threshold(network: Network, threshold: float | None, precision: float | Non
     return network.threshold if threshold is None else threshold
 
 
-def _check_confidence(confidence: float | None, species: Path | None) -> None:
-    if confidence is None:
-        return
-    if species is None:
-        raise BirdlabError(f"--min-confidence {confidence:g} is of a species: give --species RUN, too.")
-    if not 0 < confidence < 1:
-        raise BirdlabError(f"--min-confidence {confidence:g}: give a number between 0 and 1.")
+def _check_names_only(run: Path, marking: Sequence[object]) -> None:
+    """Refuse what is said about marks where there are none."""
+    if any(given is not None for given in marking):
+        raise BirdlabError(
+            f"{run} names species and marks nothing: --species, --threshold, --precision, --mask, --overlay, "
+            "--denoised, --floor-db and --boxes are for runs that do. --min-confidence decides what it names."
+        )
 
 
 @contextmanager
@@ -147,16 +169,14 @@ def _bar(todo: batch.Plan) -> Iterator[Callable[[Path, float], None]]:
 
 
 def _report(
-    records: list[Record], failures: list[batch.Failure], output: Path, *, skipped: int, threshold: float
+    records: list[Record], failures: list[batch.Failure], output: Path, *, skipped: int, found: str
 ) -> None:
     console = Console(soft_wrap=True, highlight=False)
     hours = sum(record.duration_s for record in records) / 3600
     events = sum(len(record.events) for record in records)
     rate = f", {events / hours:.1f} an hour" if hours else ""
     before = f" ({skipped} of them finished before)" if skipped else ""
-    console.print(
-        f"{len(records)} files{before}, {hours:.2f} hours: {events} events above {threshold:.3g}{rate}."
-    )
+    console.print(f"{len(records)} files{before}, {hours:.2f} hours: {events} {found}{rate}.")
     console.print(f"Results: {escape(str(output))}")
     if failures:
         errors = Console(stderr=True, soft_wrap=True, highlight=False)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import chi2
 
-from birdlab.audio import io
-from birdlab.data.windows import window_starts
+from birdlab.audio.streams import Recording
 from birdlab.errors import BirdlabError
 from birdlab.metrics import CoverageCurve
 from birdlab.prediction.events import Components, Event, settled
 from birdlab.prediction.inputs import RECORDS, Input, collect
+from birdlab.prediction.listening import heard
 from birdlab.prediction.naming import Namer
 from birdlab.prediction.network import Network, foreground
 from birdlab.prediction.source import Source
@@ -136,18 +136,16 @@ def confidences(
     """How likely the likeliest species is in each stretch of recordings without birds.
 
     Args:
-        namer: names species; its stretches follow one another, the last one ends with the recording.
+        namer: names species.
         files, workers, progress: see `false_alarms`.
 
     Raises:
         BirdlabError: if a file can't be read.
     """
-    length = round(namer.seconds * namer.sample_rate)
 
     def one(each: Input) -> list[float]:
-        audio = io.read(each.path, namer.sample_rate)
-        starts = window_starts(len(audio), length, length)
-        found = [float(namer.scores(audio[start : start + length]).max()) for start in starts]
+        recording = Recording.open(each.path)
+        found = [float(namer.scores(audio).max()) for _, audio in heard(recording, namer)]
         progress()
         return found
 

@@ -4,21 +4,62 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Flag
-from typing import Any
+from typing import Any, Protocol
 
+from birdlab.audio.grid import Grid
 from birdlab.errors import BirdlabError
 from birdlab.prediction import summaries
 from birdlab.prediction.inputs import Input
-from birdlab.prediction.naming import Namer
-from birdlab.prediction.network import Network
-from birdlab.prediction.outputs import Wanted, planned, predict_file
 from birdlab.prediction.records import Job, Record, pending
 
 _LONGEST_NAME = 255
 """Bytes, on all file systems in common use."""
+
+
+class Work(Protocol):
+    """What is made of each file."""
+
+    @property
+    def grid(self) -> Grid:
+        """Of the spectrograms that are shown."""
+
+    @property
+    def found(self) -> str:
+        """What the events are, in words."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Whatever decides what is made of a file, for its record."""
+
+    def planned(self, each: Input) -> dict[str, str]:
+        """The paths of a file's outputs by kind, below the output folder; see `Record`.
+
+        Raises:
+            BirdlabError: if the file can't be opened.
+        """
+
+    def predict(
+        self, each: Input, record: Record, output: Path, threads: int, progress: Callable[[float], None]
+    ) -> Record:
+        """Make everything of one file; each output appears whole, and the record last.
+
+        Args:
+            each: the file.
+            record: of what is to be made.
+            output: the output folder.
+            threads: predict so many batches at once.
+            progress: told how much of the file is done, 0 to 1.
+
+        Returns:
+            The finished record, as written.
+
+        Raises:
+            BirdlabError: if the file can't be read.
+            OSError: if something can't be written.
+        """
 
 
 @dataclass(frozen=True)
@@ -34,25 +75,21 @@ class Plan:
     """What is to be done.
 
     Attributes:
+        work: what is made of each file.
+        output: the output folder.
         jobs: files to predict.
         done: records of files that were finished before.
         failures: files that can't be opened.
     """
 
+    work: Work
+    output: Path
     jobs: Sequence[Job]
     done: Sequence[Record]
     failures: Sequence[Failure]
 
 
-def plan(
-    inputs: Sequence[Input],
-    output: Path,
-    network: Network,
-    wanted: Wanted,
-    namer: Namer | None = None,
-    *,
-    overwrite: bool = False,
-) -> Plan:
+def plan(inputs: Sequence[Input], output: Path, work: Work, *, overwrite: bool = False) -> Plan:
     """Look at every file's header, and refuse to begin where something would be overwritten.
 
     Raises:
@@ -62,40 +99,28 @@ def plan(
         raise BirdlabError(f"--output {output} is a file: choose a folder.")
     if not overwrite:
         summaries.check_own(output)
-    settings = _settings(network, wanted, namer)
     taken: dict[str, Path] = {name: output / name for name in summaries.NAMES}
     wishes, failures = [], []
     for each in inputs:
         try:
             _check_name(each)
-            outputs = planned(each, network, wanted)
+            outputs = work.planned(each)
             _check_lengths(each, outputs)
             _check_apart(each, outputs, taken)
-            wishes.append((each, Record.of(each.path, settings, outputs)))
+            wishes.append((each, Record.of(each.path, work.settings, outputs)))
         except (BirdlabError, OSError) as error:
             failures.append(Failure(each.path, str(error)))
     jobs, done = pending(wishes, output, overwrite=overwrite)
-    return Plan(jobs, done, failures)
+    return Plan(work, output, jobs, done, failures)
 
 
 def run(
-    todo: Plan,
-    output: Path,
-    network: Network,
-    wanted: Wanted,
-    namer: Namer | None = None,
-    *,
-    workers: int = 1,
-    progress: Callable[[Path, float], None] = lambda path, share: None,
+    todo: Plan, *, workers: int = 1, progress: Callable[[Path, float], None] = lambda path, share: None
 ) -> tuple[list[Record], list[Failure]]:
     """Predict what is planned.
 
     Args:
         todo: see `plan`.
-        output: the output folder.
-        network: marks birds.
-        wanted: what is made of each file.
-        namer: names the species of each event.
         workers: files at once, or, of a single one, batches of windows.
         progress: told each file's share that is done, from several threads.
 
@@ -106,8 +131,7 @@ def run(
         BirdlabError: if outputs can't be written.
     """
     at_once = min(workers, len(todo.jobs))
-    if at_once == 1:
-        wanted = replace(wanted, threads=workers)
+    threads = workers if at_once == 1 else 1
     stopped = Flag()
 
     def one(job: Job) -> Record | Failure:
@@ -118,7 +142,7 @@ def run(
 
         report(0.0)
         try:
-            return predict_file(job.input, job.record, output, network, wanted, namer, report)
+            return todo.work.predict(job.input, job.record, todo.output, threads, report)
         except BirdlabError as error:
             return Failure(job.input.path, str(error))
         finally:
@@ -127,7 +151,7 @@ def run(
     with ThreadPoolExecutor(max(1, at_once)) as pool:
         futures = [pool.submit(one, job) for job in todo.jobs]
         try:
-            with written_below(output):
+            with written_below(todo.output):
                 wait(futures, return_when=FIRST_EXCEPTION)
                 results = [future.result() for future in futures if future.done()]
         finally:
@@ -184,9 +208,3 @@ def _check_lengths(each: Input, outputs: Mapping[str, str]) -> None:
             f"{each.path}: this name leaves no room for the names of what is made of it. Shorten it by "
             f"{longest - _LONGEST_NAME} letters."
         )
-
-
-def _settings(network: Network, wanted: Wanted, namer: Namer | None) -> Mapping[str, Any]:
-    """Whatever decides what is made of a file; threads don't."""
-    chosen = {name: value for name, value in asdict(wanted).items() if name != "threads"}
-    return {"network": network.name, "namer": namer.name if namer else None, **chosen}

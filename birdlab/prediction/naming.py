@@ -1,8 +1,8 @@
-"""What sings: where a network that names species meets the events of one that finds birds."""
+"""What sings: where a network that names species meets recordings, and the events of one that finds birds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ Reader = Callable[[float, float], NDArray[np.float32]]
 """Audio [n] at the namer's sample rate of a recording: from so many seconds on, so many seconds at most."""
 
 
+@runtime_checkable
 class Namer(Protocol):
     """A trained classification network with its front end."""
 
@@ -34,6 +35,32 @@ class Namer(Protocol):
 
     def scores(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities [K] of audio [n]: of the middle of longer audio; shorter audio is repeated."""
+
+
+def stretches(
+    blocks: Iterable[NDArray[np.float32]], namer: Namer
+) -> Iterator[tuple[float, NDArray[np.float32]]]:
+    """A recording as the network sees it: stretches that follow one another, the last one ends with it.
+
+    Args:
+        blocks: of the recording, [n] at ``namer.sample_rate``.
+        namer: names species.
+
+    Yields:
+        The second at which a stretch begins, and its audio; of less than ``namer.seconds`` if all of it is.
+    """
+    length = round(namer.seconds * namer.sample_rate)
+    before = waiting = np.zeros(0, np.float32)
+    start = 0
+    for block in blocks:
+        waiting = np.concatenate([waiting, block])
+        while len(waiting) >= length:
+            before, waiting = waiting[:length], waiting[length:]
+            yield start / namer.sample_rate, before
+            start += length
+    if len(waiting):
+        last = np.concatenate([before, waiting])[-length:]
+        yield (start + len(waiting) - len(last)) / namer.sample_rate, last
 
 
 def named(

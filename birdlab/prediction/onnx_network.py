@@ -60,7 +60,11 @@ class OnnxNetwork:
         Raises:
             BirdlabError: if it isn't one of birdlab's, or doesn't mark birds.
         """
-        facts, run = _opened(path, "mask", threads)
+        return cls.of(path, *_opened(path, "mask", threads))
+
+    @classmethod
+    def of(cls, path: Path, facts: Facts, run: Function) -> Self:
+        """From what a file says of itself, and its network."""
         with _intact(path):
             columns, threshold = int(facts["window_columns"]), float(facts["threshold"])
             if not (4 <= columns <= _MOST_COLUMNS and 0 < threshold < 1):
@@ -111,7 +115,11 @@ class OnnxNamer:
         Raises:
             BirdlabError: if it isn't one of birdlab's, or doesn't name species.
         """
-        facts, run = _opened(path, "species", threads)
+        return cls.of(path, *_opened(path, "species", threads))
+
+    @classmethod
+    def of(cls, path: Path, facts: Facts, run: Function) -> Self:
+        """From what a file says of itself, and its network."""
         with _intact(path):
             return cls(
                 name=str(facts["name"]),
@@ -124,6 +132,13 @@ class OnnxNamer:
     def scores(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Namer`."""
         return self._run(audio)
+
+
+def open_file(path: Path, *, threads: int | None = None) -> OnnxNetwork | OnnxNamer:
+    """A network of either kind; see `OnnxNetwork.open`."""
+    facts, run = _opened(path, None, threads)
+    kind = OnnxNamer if facts["task"] == "species" else OnnxNetwork
+    return kind.of(path, facts, run)
 
 
 def mask_facts(network: Network) -> Facts:
@@ -169,7 +184,7 @@ def run_file(path: Path) -> Function:
     return _function(_session(path, threads=None))
 
 
-def _opened(path: Path, kind: Kind, threads: int | None) -> tuple[Facts, Function]:
+def _opened(path: Path, kind: Kind | None, threads: int | None) -> tuple[Facts, Function]:
     """What a file says of itself, and its network.
 
     Raises:
@@ -185,7 +200,7 @@ def _opened(path: Path, kind: Kind, threads: int | None) -> tuple[Facts, Functio
         raise BirdlabError(
             f"{path} was written by another version of birdlab ({facts.get('birdlab')}): export it again."
         )
-    if facts["task"] != kind:
+    if kind is not None and facts["task"] != kind:
         raise BirdlabError(f"{path} was trained for another task ({facts['task']}): {_MEANT[kind]}.")
     return facts, _function(session)
 

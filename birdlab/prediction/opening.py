@@ -27,6 +27,18 @@ def open_network(path: Path, *, trust: bool = False, threads: int | None = None)
     return RunNetwork.open(path, trust=trust, threads=threads)
 
 
+def open_any(path: Path, *, trust: bool = False, threads: int | None = None) -> Network | Namer:
+    """A network of either kind; see `open_network`."""
+    if path.is_file():
+        from birdlab.prediction.onnx_network import open_file
+
+        return open_file(path, threads=threads)
+    from birdlab.prediction.restoring import names_species
+
+    opener = open_namer if names_species(path, trust=trust) else open_network
+    return opener(path, trust=trust, threads=threads)
+
+
 def open_namer(path: Path, *, trust: bool = False, threads: int | None = None) -> Namer:
     """A network that names species; see `open_network`."""
     if path.is_file():

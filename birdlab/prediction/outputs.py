@@ -1,12 +1,12 @@
-"""From one file to everything that is made of it."""
+"""From one file to everything that is made of it, by a network that marks birds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from birdlab.audio import io
 from birdlab.audio.grid import Grid
@@ -20,7 +20,7 @@ from birdlab.prediction.network import Network, foreground
 from birdlab.prediction.records import Record
 from birdlab.prediction.source import Source
 from birdlab.prediction.stream import Audio, Stretch
-from birdlab.prediction.tables import FORMATS, Detections
+from birdlab.prediction.tables import FORMATS, Detections, write_tables
 
 if TYPE_CHECKING:
     from birdlab.prediction.pictures import MaskTiles, Overlay, Picture, WholeMask
@@ -44,7 +44,6 @@ class Wanted:
         floor_db: by how much.
         boxes: events are boxes as people draw them, which hold pauses, and not single sounds.
         min_confidence: of a species; events of less keep the label of all foreground.
-        threads: predict so many batches at once.
     """
 
     threshold: float
@@ -55,91 +54,95 @@ class Wanted:
     floor_db: float = FLOOR_DB
     boxes: bool = False
     min_confidence: float = 0.0
-    threads: int = 1
 
     def pictures_of(self, duration_s: float, asked: bool | None) -> bool:
         """Whether a picture is made."""
         return duration_s <= PICTURES_UP_TO_S if asked is None else asked
 
 
-def planned(each: Input, network: Network, wanted: Wanted) -> dict[str, str]:
-    """The paths of a file's outputs by kind, below the output folder; see `Record`.
+@dataclass(frozen=True)
+class Marking:
+    """See `birdlab.prediction.batch.Work`: masks, clean sound and tables of events.
 
-    Raises:
-        BirdlabError: if the file can't be opened.
-    """
-    source = Source.open(each, network)
-    endings = {table: FORMATS[table].ending for table in wanted.tables}
-    if wanted.pictures_of(source.duration_s, wanted.mask):
-        endings |= {"mask": ".mask.png"} if source.one_window else {"masks": ".masks"}
-    if wanted.pictures_of(source.duration_s, wanted.overlay):
-        one_page = source.duration_s <= PICTURES_UP_TO_S
-        endings |= {"overlay": ".overlay.png"} if one_page else {"overlays": ".overlays"}
-    if wanted.denoised and source.recording is not None:
-        endings["denoised"] = f".denoised{Encoding.like(source.recording).suffix}"
-    return {kind: f"{each.folder / each.name}{ending}" for kind, ending in endings.items()}
-
-
-def predict_file(
-    each: Input,
-    record: Record,
-    output: Path,
-    network: Network,
-    wanted: Wanted,
-    namer: Namer | None = None,
-    progress: Callable[[float], None] = lambda share: None,
-) -> Record:
-    """Make everything of one file; each output appears whole, and the record last.
-
-    Args:
-        each: the file.
-        record: of what is to be made.
-        output: the output folder.
+    Attributes:
         network: marks birds.
         wanted: what is made.
         namer: names the species of each event; None leaves them "bird".
-        progress: told how much of the file is done, 0 to 1.
-
-    Returns:
-        The finished record, as written.
-
-    Raises:
-        BirdlabError: if the file can't be read.
-        OSError: if something can't be written.
     """
-    source = Source.open(each, network)
-    paths = {kind: output / name for kind, name in record.outputs.items()}
-    record.write(output / each.record)
-    with ExitStack() as stack:
-        denoised = None
-        if source.recording is not None and "denoised" in paths:
-            write = stack.enter_context(writing(paths["denoised"], source.recording))
-            denoised = _Denoised(source.recording, network.grid, wanted, write)
-        components = Components(network.grid, wanted.threshold)
-        for kind in paths.keys() & {"masks", "overlays"}:
-            paths[kind] = stack.enter_context(replacing_folder(paths[kind]))
-        pictures = _Pictures(paths, each.name, network, wanted)
-        events: list[Event] = []
-        hear = denoised.hear if denoised is not None else lambda block: None
-        for stretch in source.stretches(wanted.threads, hear, progress):
-            events += components.see(stretch.probabilities)
-            pictures.see(stretch)
+
+    network: Network
+    wanted: Wanted
+    namer: Namer | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """See `Work`."""
+        return self.network.grid
+
+    @property
+    def found(self) -> str:
+        """See `Work`."""
+        return f"events above {self.wanted.threshold:.3g}"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """See `Work`."""
+        namer = self.namer.name if self.namer else None
+        return {"network": self.network.name, "namer": namer, **asdict(self.wanted)}
+
+    def planned(self, each: Input) -> dict[str, str]:
+        """See `Work`."""
+        source, wanted = Source.open(each, self.network), self.wanted
+        endings = {table: FORMATS[table].ending for table in wanted.tables}
+        if wanted.pictures_of(source.duration_s, wanted.mask):
+            endings |= {"mask": ".mask.png"} if source.one_window else {"masks": ".masks"}
+        if wanted.pictures_of(source.duration_s, wanted.overlay):
+            one_page = source.duration_s <= PICTURES_UP_TO_S
+            endings |= {"overlay": ".overlay.png"} if one_page else {"overlays": ".overlays"}
+        if wanted.denoised and source.recording is not None:
+            endings["denoised"] = f".denoised{Encoding.like(source.recording).suffix}"
+        return {kind: f"{each.folder / each.name}{ending}" for kind, ending in endings.items()}
+
+    def predict(
+        self,
+        each: Input,
+        record: Record,
+        output: Path,
+        threads: int = 1,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> Record:
+        """See `Work`."""
+        network, wanted = self.network, self.wanted
+        source = Source.open(each, network)
+        paths = {kind: output / name for kind, name in record.outputs.items()}
+        record.write(output / each.record)
+        with ExitStack() as stack:
+            denoised = None
+            if source.recording is not None and "denoised" in paths:
+                write = stack.enter_context(writing(paths["denoised"], source.recording))
+                denoised = _Denoised(source.recording, network.grid, wanted, write)
+            components = Components(network.grid, wanted.threshold)
+            for kind in paths.keys() & {"masks", "overlays"}:
+                paths[kind] = stack.enter_context(replacing_folder(paths[kind]))
+            pictures = _Pictures(paths, each.name, network, wanted)
+            events: list[Event] = []
+            hear = denoised.hear if denoised is not None else lambda block: None
+            for stretch in source.stretches(threads, hear, progress):
+                events += components.see(stretch.probabilities)
+                pictures.see(stretch)
+                if denoised is not None:
+                    denoised.see(stretch)
             if denoised is not None:
-                denoised.see(stretch)
-        if denoised is not None:
-            denoised.finish()
-        events = settled(events + components.finish(), source.duration_s, foreground(network))
-        if wanted.boxes:
-            events = boxes(events)
-        if namer is not None and source.recording is not None:
-            read = _reader(each.path, namer.sample_rate)
-            events = named(events, source.duration_s, namer, read, wanted.min_confidence)
-        pictures.finish(events)
-    for table in wanted.tables:
-        FORMATS[table].write(paths[table], [Detections(each.path, source.duration_s, events)])
-    finished = replace(record, finished=True, duration_s=source.duration_s, events=events)
-    finished.write(output / each.record)
-    return finished
+                denoised.finish()
+            events = settled(events + components.finish(), source.duration_s, foreground(network))
+            if wanted.boxes:
+                events = boxes(events)
+            if self.namer is not None and source.recording is not None:
+                read = _reader(each.path, self.namer.sample_rate)
+                events = named(events, source.duration_s, self.namer, read, wanted.min_confidence)
+            pictures.finish(events)
+        write_tables(wanted.tables, paths, Detections(each.path, source.duration_s, events))
+        return record.finish(output / each.record, source.duration_s, events)
 
 
 def _reader(path: Path, sample_rate: int) -> Reader:

@@ -76,6 +76,12 @@ class Record:
         content = {"schema": SCHEMA} | asdict(replace(self, events=())) | {"events": events}
         write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
 
+    def finish(self, path: Path, duration_s: float, events: Sequence[Event]) -> "Record":
+        """The same once its outputs are there, as written."""
+        finished = replace(self, finished=True, duration_s=duration_s, events=events)
+        finished.write(path)
+        return finished
+
     def same(self, other: "Record") -> bool:
         """Whether both are of one file and one way of predicting it, even if it was moved meanwhile."""
         mine, its = ((r.size, r.mtime_ns, r.digest, r.settings, r.outputs) for r in (self, other))

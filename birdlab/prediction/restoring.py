@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from birdlab import config
 from birdlab.build import build_task
 from birdlab.errors import BirdlabError
 from birdlab.run import Run
@@ -17,6 +18,11 @@ _MEANT = {
     SegmentationTask: "marking birds needs a run of task=segmentation (one of species goes to --species)",
     ClassificationTask: "naming species needs a run of task=classification",
 }
+
+
+def names_species(directory: Path, *, trust: bool = False) -> bool:
+    """Whether a run names species and marks nothing; see `restored`."""
+    return config.names_species(Run.open(directory).config(trust=trust))
 
 
 def restored(directory: Path, kind: type[T], *, trust: bool = False) -> tuple[T, DictConfig, dict[str, Any]]:

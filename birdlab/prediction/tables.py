@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,18 @@ FORMATS = {
     "csv": Format(write_csv, ".csv"),
     "parquet": Format(write_parquet, ".parquet"),
 }
+
+
+def write_tables(formats: Iterable[str], paths: Mapping[str, Path], found: Detections) -> None:
+    """The tables of one recording.
+
+    Args:
+        formats: names of `FORMATS`.
+        paths: of each.
+        found: in the recording.
+    """
+    for name in formats:
+        FORMATS[name].write(paths[name], [found])
 
 
 def check_formats(names: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from birdlab.errors import BirdlabError
 from birdlab.prediction import batch, summaries
 from birdlab.prediction.inputs import collect
 from birdlab.prediction.network import Network
-from birdlab.prediction.outputs import Wanted
+from birdlab.prediction.outputs import Marking, Wanted
 
 RATE = 8_000
 WANTED = Wanted(threshold=0.5)
@@ -29,8 +29,10 @@ WANTED = Wanted(threshold=0.5)
 def outcome(network: Network, tmp_path: Path) -> tuple[list, list[str]]:
     (tmp_path / "in").mkdir(exist_ok=True)
     soundfile.write(tmp_path / "in/fine.wav", np.zeros(900), RATE)
-    todo = batch.plan(collect([tmp_path / "in"], tmp_path / "out"), tmp_path / "out", network, WANTED)
-    records, failures = batch.run(todo, tmp_path / "out", network, WANTED)
+    todo = batch.plan(
+        collect([tmp_path / "in"], tmp_path / "out"), tmp_path / "out", Marking(network, WANTED)
+    )
+    records, failures = batch.run(todo)
     assert any(record.source.endswith("fine.wav") for record in records), "a bad file stopped the rest"
     return records, [failure.reason for failure in failures]
 
@@ -219,8 +221,8 @@ def test_files_and_folders_without_permission(loud_tones: Network) -> None:
         (folder / "in/locked.wav").chmod(0)
         become_nobody()
         inputs = collect([folder / "in"], folder / "out")
-        todo = batch.plan(inputs, folder / "out", loud_tones, WANTED)
-        records, failures = batch.run(todo, folder / "out", loud_tones, WANTED)
+        todo = batch.plan(inputs, folder / "out", Marking(loud_tones, WANTED))
+        records, failures = batch.run(todo)
         assert [Path(record.source).name for record in records] == ["fine.wav"]
         assert [failure.reason for failure in failures] == [
             f"{(folder / 'in/locked.wav').resolve()}: may not be read. Change its permissions (chmod u+r) or "
@@ -234,16 +236,20 @@ def test_a_folder_that_may_not_be_written(loud_tones: Network) -> None:
         soundfile.write(folder / "in/a.wav", np.zeros(900), RATE)
         (folder / "out").chmod(0o555)
         become_nobody()
-        todo = batch.plan(collect([folder / "in"], folder / "out"), folder / "out", loud_tones, WANTED)
+        todo = batch.plan(
+            collect([folder / "in"], folder / "out"), folder / "out", Marking(loud_tones, WANTED)
+        )
         with pytest.raises(BirdlabError, match=r"Permission denied.*where you may write"):
-            batch.run(todo, folder / "out", loud_tones, WANTED)
+            batch.run(todo)
 
 
 def test_an_output_that_is_a_file(loud_tones: Network, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(900), RATE)
     (tmp_path / "out").write_text("mine")
     with pytest.raises(BirdlabError, match="out is a file: choose a folder"):
-        batch.plan(collect([tmp_path / "a.wav"], tmp_path / "out"), tmp_path / "out", loud_tones, WANTED)
+        batch.plan(
+            collect([tmp_path / "a.wav"], tmp_path / "out"), tmp_path / "out", Marking(loud_tones, WANTED)
+        )
     assert (tmp_path / "out").read_text() == "mine"
 
 
@@ -257,16 +263,18 @@ def test_a_full_disk(loud_tones: Network, tmp_path: Path, kind: str) -> None:
     asked = {"denoised": kind == "denoised", "overlay": kind == "overlay", "mask": kind == "masks"}
     network = replace(loud_tones, window_columns=2000) if kind == "masks" else loud_tones  # type: ignore[type-var]
     wanted = replace(WANTED, tables=("raven",) if kind == "raven" else (), **asked)
-    todo = batch.plan(collect([tmp_path / "in"], tmp_path / "out"), tmp_path / "out", network, wanted)
+    todo = batch.plan(
+        collect([tmp_path / "in"], tmp_path / "out"), tmp_path / "out", Marking(network, wanted)
+    )
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
     try:
         with pytest.raises(BirdlabError, match=r"stays: make room, and give the same command again"):
-            batch.run(todo, tmp_path / "out", network, wanted)
+            batch.run(todo)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     made = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.suffix != ".json"]
     assert made == []
-    records, failures = batch.run(todo, tmp_path / "out", network, wanted)
+    records, failures = batch.run(todo)
     assert (len(records), failures) == (1, [])
     assert any(path.suffix != ".json" and path.is_file() for path in (tmp_path / "out").rglob("*"))

@@ -13,10 +13,10 @@ import soundfile
 
 from birdlab.data.boxes import read_boxes
 from birdlab.errors import BirdlabError
-from birdlab.prediction import batch, outputs
+from birdlab.prediction import batch, tables
 from birdlab.prediction.inputs import collect
 from birdlab.prediction.network import Network
-from birdlab.prediction.outputs import Wanted
+from birdlab.prediction.outputs import Marking, Wanted
 from birdlab.prediction.records import Record
 
 RATE = 8_000
@@ -32,8 +32,8 @@ def predict(
     overwrite: bool = False,
     workers: int = 1,
 ) -> tuple[list[Record], list[batch.Failure]]:
-    todo = batch.plan(collect([inputs], output), output, network, wanted, overwrite=overwrite)
-    return batch.run(todo, output, network, wanted, workers=workers)
+    todo = batch.plan(collect([inputs], output), output, Marking(network, wanted), overwrite=overwrite)
+    return batch.run(todo, workers=workers)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -119,9 +119,9 @@ def test_finished_files_are_skipped_and_others_done(
     table.write_text("corrected in Raven")
     (out / "dusk/a [1] é.selections.txt").unlink()
     soundfile.write(recordings / "new.wav", np.zeros(800), RATE)
-    todo = batch.plan(collect([recordings], out), out, loud_tones, WANTED)
+    todo = batch.plan(collect([recordings], out), out, Marking(loud_tones, WANTED))
     assert [job.input.path.name for job in todo.jobs] == ["a [1] é.wav", "new.wav"]
-    records, _ = batch.run(todo, out, loud_tones, WANTED)
+    records, _ = batch.run(todo)
     assert len(records) == 3
     assert table.read_text() == "corrected in Raven"
     assert (out / "dusk/a [1] é.selections.txt").exists()
@@ -148,7 +148,9 @@ def test_results_that_would_meet_are_refused(loud_tones: Network, tmp_path: Path
         (tmp_path / "in").mkdir(exist_ok=True)
         soundfile.write(tmp_path / "in" / name, np.zeros(800), RATE)
     wanted = replace(WANTED, tables=("raven", "audacity", "csv"))
-    todo = batch.plan(collect([tmp_path / "in"], tmp_path / "out"), tmp_path / "out", loud_tones, wanted)
+    todo = batch.plan(
+        collect([tmp_path / "in"], tmp_path / "out"), tmp_path / "out", Marking(loud_tones, wanted)
+    )
     reasons = sorted(failure.reason for failure in todo.failures)
     assert ["_summary.wav: its _summary.selections.txt" in reasons[0]] == [True]
     assert "would replace that of" in reasons[1]
@@ -188,7 +190,9 @@ def test_nothing_is_overwritten_without_a_word(loud_tones: Network, recordings: 
 def test_moved_recordings_are_still_done(loud_tones: Network, recordings: Path, tmp_path: Path) -> None:
     predict(loud_tones, recordings, tmp_path / "out")
     moved = recordings.rename(tmp_path / "moved")
-    assert not batch.plan(collect([moved], tmp_path / "out"), tmp_path / "out", loud_tones, WANTED).jobs
+    assert not batch.plan(
+        collect([moved], tmp_path / "out"), tmp_path / "out", Marking(loud_tones, WANTED)
+    ).jobs
 
 
 def test_interrupted_work_goes_on(
@@ -196,14 +200,14 @@ def test_interrupted_work_goes_on(
 ) -> None:
     """Killed between the outputs of the second file: what it left is its own, and is made anew."""
     out, wanted = tmp_path / "out", replace(WANTED, denoised=True)
-    real = outputs.FORMATS["raven"]
+    real = tables.FORMATS["raven"]
 
     def dying(path: Path, detections: object) -> None:
         if "dusk" in str(path):
             raise KeyboardInterrupt
         real.write(path, detections)  # type: ignore[arg-type]
 
-    monkeypatch.setitem(outputs.FORMATS, "raven", replace(real, write=dying))
+    monkeypatch.setitem(tables.FORMATS, "raven", replace(real, write=dying))
     with pytest.raises(KeyboardInterrupt):
         predict(loud_tones, recordings, out, wanted)
     assert set(files(out)) == {
@@ -212,9 +216,9 @@ def test_interrupted_work_goes_on(
         "dusk/a [1] é.denoised.flac",
     }
     monkeypatch.undo()
-    todo = batch.plan(collect([recordings], out), out, loud_tones, wanted)
+    todo = batch.plan(collect([recordings], out), out, Marking(loud_tones, wanted))
     assert [job.input.path.parent.name for job in todo.jobs] == ["dusk"]
-    records, _ = batch.run(todo, out, loud_tones, wanted)
+    records, _ = batch.run(todo)
     predict(loud_tones, recordings, tmp_path / "at once", wanted)
     assert len(records) == 2
     assert files(out) == files(tmp_path / "at once")
@@ -226,7 +230,7 @@ def test_a_full_disk_ends_it_with_a_way_out(
     def full(path: Path, detections: object) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setitem(outputs.FORMATS, "raven", replace(outputs.FORMATS["raven"], write=full))
+    monkeypatch.setitem(tables.FORMATS, "raven", replace(tables.FORMATS["raven"], write=full))
     with pytest.raises(
         BirdlabError, match=r"No space left.*stays: make room, and give the same command again"
     ):
@@ -251,14 +255,16 @@ class Caller:
 
 
 def test_species_are_named(loud_tones: Network, recordings: Path, tmp_path: Path) -> None:
-    todo = batch.plan(collect([recordings], tmp_path), tmp_path / "out", loud_tones, WANTED, Caller())
-    records, _ = batch.run(todo, tmp_path / "out", loud_tones, WANTED, Caller())
+    todo = batch.plan(
+        collect([recordings], tmp_path), tmp_path / "out", Marking(loud_tones, WANTED, Caller())
+    )
+    records, _ = batch.run(todo)
     assert [[event.label for event in record.events] for record in records] == [
         ["Bubo bubo"] * 2,
         ["Parus major"] * 2,
     ]
     assert {event.label_score for record in records for event in record.events} == {0.75}
-    assert batch.plan(collect([recordings], tmp_path), tmp_path / "new", loud_tones, WANTED).jobs
+    assert batch.plan(collect([recordings], tmp_path), tmp_path / "new", Marking(loud_tones, WANTED)).jobs
 
 
 def test_pictures_are_inputs_too(loud_tones: Network, tmp_path: Path) -> None:

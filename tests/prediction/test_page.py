@@ -15,7 +15,7 @@ from birdlab.prediction import batch, page, summaries
 from birdlab.prediction.events import Event
 from birdlab.prediction.inputs import collect
 from birdlab.prediction.network import Network
-from birdlab.prediction.outputs import Wanted
+from birdlab.prediction.outputs import Marking, Wanted
 from birdlab.prediction.records import Record
 
 EVIL = "<img src=x onerror=alert(1)> & 'a' [1] ä"
@@ -39,8 +39,8 @@ def written(loud_tones: Network, make_tones, tmp_path: Path) -> Path:  # type: i
     )
     soundfile.write(tmp_path / "in/silent.wav", np.zeros(8000), 8000)
     out, wanted = tmp_path / "out", Wanted(threshold=0.5)
-    todo = batch.plan(collect([tmp_path / "in"], out), out, loud_tones, wanted)
-    records, _ = batch.run(todo, out, loud_tones, wanted)
+    todo = batch.plan(collect([tmp_path / "in"], out), out, Marking(loud_tones, wanted))
+    records, _ = batch.run(todo)
     failures = [(f"{EVIL}.mp3", f"{EVIL}.mp3: the file is empty")]
     summaries.write_page(records, out, loud_tones.grid, failures, 240)
     return out / "_summary.html"
@@ -66,7 +66,7 @@ def test_names_are_text(written: Path) -> None:
 def test_only_the_surest_are_shown(loud_tones: Network, written: Path) -> None:
     out = written.parent
     wanted = Wanted(threshold=0.5)
-    done = batch.plan(collect([out.parent / "in"], out), out, loud_tones, wanted).done
+    done = batch.plan(collect([out.parent / "in"], out), out, Marking(loud_tones, wanted)).done
     text = page.rendered(sorted(done, key=lambda record: record.source), out, loud_tones.grid, most_events=1)
     assert text.count("<figure>") == 1
     assert "The 1 surest are shown" in text
@@ -97,7 +97,7 @@ def test_sounds_at_rates_that_browsers_play(rate: int, playable: int) -> None:
 
 def test_recordings_that_are_gone_are_listed_all_the_same(loud_tones: Network, written: Path) -> None:
     out = written.parent
-    done = batch.plan(collect([out.parent / "in"], out), out, loud_tones, Wanted(threshold=0.5)).done
+    done = batch.plan(collect([out.parent / "in"], out), out, Marking(loud_tones, Wanted(threshold=0.5))).done
     shutil.rmtree(out.parent / "in")
     text = page.rendered(done, out, loud_tones.grid)
     assert "<figure>" not in text

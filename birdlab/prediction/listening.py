@@ -1,0 +1,87 @@
+"""From one file to a table of species, by a network that names them and marks nothing."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from birdlab.audio.grid import Grid
+from birdlab.audio.streams import Recording
+from birdlab.errors import BirdlabError
+from birdlab.prediction.events import Event
+from birdlab.prediction.inputs import Input
+from birdlab.prediction.naming import Namer, stretches
+from birdlab.prediction.records import Record
+from birdlab.prediction.stream import Audio, mono_at
+from birdlab.prediction.tables import FORMATS, Detections, write_tables
+
+MIN_CONFIDENCE = 0.5
+"""More likely than not: of a network that knows one species at a time, one at most."""
+
+
+@dataclass(frozen=True)
+class Listening:
+    """See `birdlab.prediction.batch.Work`: a row for each species in each stretch of a recording.
+
+    Stretches are as long as those that the network was trained on, and follow one another. A row's score is
+    the species' probability; its band is all that the network hears.
+
+    Attributes:
+        namer: names species.
+        tables: names of `tables.FORMATS`.
+        min_confidence: a species that is less likely isn't there.
+    """
+
+    namer: Namer
+    tables: tuple[str, ...] = ("raven",)
+    min_confidence: float = MIN_CONFIDENCE
+
+    @property
+    def grid(self) -> Grid:
+        """See `Work`."""
+        return Grid(self.namer.sample_rate, sides="one")
+
+    @property
+    def found(self) -> str:
+        """See `Work`."""
+        return f"times a species is at least {self.min_confidence:.3g} likely"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """See `Work`."""
+        return {"namer": self.namer.name, "tables": self.tables, "min_confidence": self.min_confidence}
+
+    def planned(self, each: Input) -> dict[str, str]:
+        """See `Work`."""
+        if each.is_picture:
+            raise BirdlabError(f"{each.path}: species are named by their sound. Give the recording.")
+        Recording.open(each.path)
+        return {table: f"{each.folder / each.name}{FORMATS[table].ending}" for table in self.tables}
+
+    def predict(
+        self,
+        each: Input,
+        record: Record,
+        output: Path,
+        threads: int = 1,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> Record:
+        """See `Work`."""
+        recording, namer = Recording.open(each.path), self.namer
+        record.write(output / each.record)
+        highest_hz = min(recording.sample_rate, namer.sample_rate) / 2
+        events = []
+        for begin_s, audio in heard(recording, namer):
+            end_s = min(begin_s + namer.seconds, recording.duration_s)
+            for label, likely in zip(namer.species, namer.scores(audio).tolist(), strict=True):
+                if likely >= self.min_confidence:
+                    events.append(Event(begin_s, end_s, 0.0, highest_hz, likely, label, likely))
+            progress(min(1.0, end_s / recording.duration_s))
+        paths = {kind: output / name for kind, name in record.outputs.items()}
+        write_tables(self.tables, paths, Detections(each.path, recording.duration_s, events))
+        return record.finish(output / each.record, recording.duration_s, events)
+
+
+def heard(recording: Recording, namer: Namer) -> Iterator[tuple[float, Audio]]:
+    """See `stretches`."""
+    return stretches(mono_at(recording.blocks(), recording.sample_rate, namer.sample_rate), namer)
