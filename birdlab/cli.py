@@ -12,6 +12,7 @@ VERBS = {
     "analyse": "draw where a finished run goes wrong: birdlab analyse RUN",
     "predict": "masks, clean sound and tables from recordings: birdlab predict RUN INPUT... --output DIR",
     "export": "one ONNX file that needs no torch: birdlab export RUN",
+    "speed": "how many times faster than real time a network hears: birdlab speed RUN...",
     "probe": "a linear head on BirdNET's, timm's or a run's embeddings: birdlab probe birdnet data=birdclef",
     "preview": "draw what a network will be fed: birdlab preview +experiment=focal_tversky",
 }

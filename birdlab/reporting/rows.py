@@ -7,9 +7,8 @@ from typing import Any
 from birdlab.reporting.comparison import Ranking
 from birdlab.reporting.conditions import Condition, overridden, shown
 from birdlab.reporting.read import RunRecord
+from birdlab.reporting.tables import COSTS
 
-FACTS = ("wall_s", "samples_per_s", "peak_memory_gb", "parameters")
-"""What a run costs."""
 _ORIGIN = ("best_epoch", "threshold", "precision", "device", "birdlab", "commit", "dirty", "data_hash")
 
 
@@ -22,7 +21,7 @@ def result_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
         | {key: shown(record.config[key]) if key in record.config else None for key in keys}
         | {name: record.scores.get(name) for name in scores}
         | {"epochs": len(record.history) or None}
-        | {name: record.facts.get(name) for name in (*FACTS, *_ORIGIN)}
+        | {name: record.facts.get(name) for name in (*_costs(records), *_ORIGIN)}
         for record in records
     ]
 
@@ -35,7 +34,7 @@ def summary_rows(conditions: Sequence[Condition]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"condition": condition.label, **condition.factors, "n": len(condition.runs)}
         for name in scores:
             row |= _moments(name, [run.scores[name] for run in condition.runs if name in run.scores])
-        for name in FACTS:
+        for name in _costs([run for condition in conditions for run in condition.runs]):
             row |= _moments(name, condition.facts(name))
         rows.append(row)
     return rows
@@ -57,6 +56,11 @@ def comparison_rows(rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
         for ranking in rankings
         for rival in ranking.rivals
     ]
+
+
+def _costs(records: Sequence[RunRecord]) -> list[str]:
+    """Those that are always known, and speeds where somebody measured them."""
+    return [name for name in COSTS if "real_time" not in name or any(name in run.facts for run in records)]
 
 
 def _moments(name: str, values: Sequence[float]) -> dict[str, float | None]:

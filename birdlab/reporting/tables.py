@@ -35,8 +35,11 @@ COSTS = {
     "samples_per_s": ("samples/s", 1.0),
     "peak_memory_gb": ("memory (GB)", 1.0),
     "parameters": ("parameters (M)", 1e-6),
+    "real_time_1_core": ("× real time, 1 core", 1.0),
+    "real_time_2_cores": ("× real time, 2 cores", 1.0),
+    "real_time_gpu": ("× real time, GPU", 1.0),
 }
-"""What a run costs: by fact its heading, and the factor to its unit."""
+"""What a run costs: by fact its heading, and the factor to its unit; the speeds are `birdlab.speed`'s."""
 
 
 def printed_scores(records: Sequence[RunRecord]) -> list[str]:

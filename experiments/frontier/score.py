@@ -4,29 +4,36 @@
     python experiments/frontier/score.py energy --boxes DIR
 
 A run is scored on the recordings of its test split (``splits.json``), one that has none of them on all:
-the runs of a cross-validation together score each recording once a seed. ``mask`` is what exceeds the run's
-own threshold, which validation masks chose; ``boxes`` is what `birdlab.predict --boxes` makes of it. On the
-cells of the official spectrogram (2 ms, 31 Hz) of whole recordings,
+the runs of a cross-validation together score each recording once a seed. ``mask`` is what exceeds a
+threshold; ``boxes`` is what `birdlab.predict --boxes` makes of it. On the cells of the official spectrogram
+(2 ms, 31 Hz) of whole recordings,
 
 - ``iou``: against the boxes' area, the mean over recordings;
 - ``precision``, ``recall``: cells in boxes, all recordings together;
 - ``hit``: the share of boxes with anything marked in at least a tenth of their time;
 - ``time_iou``: columns with anything marked against columns with any box, all recordings together.
 
-``precise`` in the column of thresholds is the lowest at which `PRECISION` of what is marked in *all other*
-folds' recordings lies in boxes: how somebody would set it who says how much may be wrong, and has recordings
-of his own to see. Nothing is printed of it where there are no other folds, or it is not reached.
+Means over seeds with their standard deviation, and 95 % intervals over recordings and seeds. Nothing here is
+chosen on what it is tested on. In the column of thresholds
+
+- ``own`` is the run's: exact masks of its validation data chose it;
+- ``drawn`` was chosen on hand-coarsened copies of these masks, which is what people draw;
+- ``precise`` is the lowest at which `PRECISION` of what is marked in all *other* folds' recordings lies in
+  boxes: how somebody would set it who says how much may be wrong, and has recordings of his own to see;
+- ``boxes`` has the best IoU with the boxes of the other folds' recordings: of output in boxes only.
 
 ``energy`` in place of runs is 6 dB above the usual level of a row and a moment (`birdlab.baselines`).
 
 DIR of --official is BirdSoundsDenoising's example (Images, Masks, Raw_audios): ``official`` is the foreground
-IoU of the marks that a run makes in its recording.
+IoU of the marks that a run makes in its recording. What runs were validated on must be where it was.
 """
 
 import argparse
 import json
 import math
-from collections.abc import Iterator, Mapping
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,20 +45,38 @@ from numpy.typing import NDArray
 import birdlab
 from birdlab.audio import io
 from birdlab.audio.spectrogram import Spectrogram
-from birdlab.baselines import EnergyThreshold
+from birdlab.baselines import EnergyThreshold, hand_coarsened
+from birdlab.build import build_data
 from birdlab.data.annotated_audio import AnnotatedAudio
 from birdlab.data.boxes import Box, read_boxes
 from birdlab.data.folders import ImageFolders
+from birdlab.data.segmentation import SegmentationData
 from birdlab.data.source import recording_of
 from birdlab.files import write_csv
+from birdlab.metrics import SegmentationScores
 from birdlab.prediction.events import Components, Event, boxes, paint
 from birdlab.prediction.library import Prediction, Predictor
+from birdlab.prediction.restoring import restored
+from birdlab.run import Run
+from birdlab.statistics import Statistic, estimate_statistic
+from birdlab.tasks import SegmentationTask
+from birdlab.tasks.segmentation import to_native
 
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 OFFICIAL, OFFICIAL_HZ = "official", 48_000
 PRECISION = 0.8
 _HEARD = 0.1
 Cells = NDArray[np.bool_]
+Row = dict[str, Any]
+"""What one run marks in one recording, as one output at one threshold."""
+SCORES = {
+    "iou": ("iou", None),
+    "precision": ("marked_in_boxes", "marked"),
+    "recall": ("marked_in_boxes", "in_boxes"),
+    "hit": ("hit_boxes", "boxes"),
+    "time_iou": ("time_both", "time_either"),
+}
+"""Of all recordings: a sum, and what it is divided by; None for their number."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +88,7 @@ class Energy:
     classes: Mapping[int, str] = field(default_factory=lambda: {0: "background", 255: "bird"})
     threshold: float = 6 / 16  # of the 16 dB that are a probability of 0 to 1
     validation_precision: Mapping[float, float] = field(default_factory=dict)
+    validation_recall: Mapping[float, float] = field(default_factory=dict)
     name: str = "energy threshold"
 
     def probabilities(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -83,7 +109,7 @@ def outputs(prediction: Prediction, predictor: Predictor, threshold: float) -> I
     yield "boxes", paint(boxes(events), predictor.network.grid, 0, mask.shape[1])
 
 
-def scored(found: Cells, truth: Cells, each: list[Cells]) -> dict[str, float]:
+def scored(found: Cells, truth: Cells, each: Sequence[Cells]) -> dict[str, float]:
     """Counts and IoU of one recording; ``each`` box alone."""
     both, either = np.count_nonzero(found & truth), np.count_nonzero(found | truth)
     hit = 0
@@ -125,27 +151,61 @@ def tested(run: Path, source: AnnotatedAudio) -> list[str]:
     return sorted(of["test"] if any(of.values()) else names)
 
 
-def of_run(run: Path, source: AnnotatedAudio, official: Path | None) -> list[dict[str, Any]]:
+def of_run(run: Path, source: AnnotatedAudio, official: Path | None) -> list[Row]:
     """A row for each recording, output and threshold."""
     energy = str(run) == "energy"
     predictor = Predictor(Energy()) if energy else birdlab.load(run)
-    own, title = predictor.network.threshold, "/".join(run.parts[-2:])
-    rows: list[dict[str, Any]] = []
+    own, title = predictor.network.threshold, titled(run)
+    drawn = own if energy else drawn_threshold(run)
+    seed = 0 if energy else int(Run.open(run).config().seed)
     files = {recording_of(sample.id): sample.files for sample in source.splits()["test"]}
+
+    def rows(
+        recording: str, threshold: float, output: str, found: Cells, truth: Cells, each: Sequence[Cells]
+    ) -> Row:
+        key = {
+            "run": title,
+            "seed": seed,
+            "recording": recording,
+            "output": output,
+            "threshold": threshold,
+        }
+        return key | {"own": threshold == own, "drawn": threshold == drawn} | scored(found, truth, each)
+
+    made = []
+    thresholds = sorted({own, drawn, *THRESHOLDS})
     for name in sorted(files) if energy else tested(run, source):
         recording, labels = files[name]
         prediction = predictor.predict(io.read(recording), io.info(recording).sample_rate)
         truth, each = painted(list(read_boxes(labels)), predictor, prediction.probabilities.shape[1])
-        for threshold in sorted({own, *THRESHOLDS}):
+        for threshold in thresholds:
             for output, found in outputs(prediction, predictor, threshold):
-                key = {"run": title, "recording": name, "output": output, "threshold": threshold}
-                rows.append(key | {"own": threshold == own} | scored(found, truth, each))
+                made.append(rows(name, threshold, output, found, truth, each))
     if official is not None:
-        probabilities, truth = on_official(predictor, official)
-        for threshold in sorted({own, *THRESHOLDS}):
-            key = {"run": title, "recording": OFFICIAL, "output": "mask", "threshold": threshold}
-            rows.append(key | {"own": threshold == own} | scored(probabilities > threshold, truth, []))
-    return rows
+        said, truth = on_official(predictor, official)
+        made += [rows(OFFICIAL, threshold, "mask", said > threshold, truth, []) for threshold in thresholds]
+    return made
+
+
+def titled(run: Path) -> str:
+    """What a run is called: its folder, and the one above."""
+    return "/".join(run.parts[-2:])
+
+
+def drawn_threshold(run: Path) -> float:
+    """The threshold with the best IoU on hand-coarsened copies of a run's validation masks."""
+    task, cfg, _ = restored(run, SegmentationTask)
+    data = build_data(cfg)
+    assert isinstance(data, SegmentationData)
+    data.prepare_data()
+    data.setup("fit")
+    scores = SegmentationScores()
+    with torch.inference_mode():
+        for batch in data.native_dataloader("val"):
+            masks = batch["native_mask"]
+            logits = task.logits(batch["image"]).float() / task.temperature
+            scores.update(to_native(logits, masks), [hand_coarsened(mask) for mask in masks])
+    return scores.best_threshold()
 
 
 def on_official(predictor: Predictor, folder: Path) -> tuple[NDArray[np.float32], Cells]:
@@ -168,62 +228,94 @@ def on_official(predictor: Predictor, folder: Path) -> tuple[NDArray[np.float32]
     return said, mask[-grid.rows :] != 0
 
 
-def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Over recordings, by output and threshold; ``own`` is each run's, ``precise`` chosen on other folds."""
+def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Over recordings and seeds, by output and threshold."""
     made = []
     for output in ("mask", "boxes"):
         of_output = [row for row in rows if row["output"] == output]
-        wanted = precise_on_others(of_output)
-        chosen: dict[object, list[dict[str, Any]]] = {
-            "own": [row for row in of_output if row["own"]],
-            "precise": [row for row in of_output if row["threshold"] == wanted.get(row["run"])],
+        chosen: dict[object, list[Row]] = {
+            name: [row for row in of_output if row[name]]
+            for name in ("own", "drawn")[: 2 if output == "mask" else 1]
         }
+        rules = {"precise": precise} | ({"boxes": best_iou} if output == "boxes" else {})
+        for name, rule in rules.items():
+            wanted = on_others(of_output, rule)
+            chosen[name] = [row for row in of_output if row["threshold"] == wanted.get(row["run"])]
         chosen |= {t: [row for row in of_output if row["threshold"] == t] for t in THRESHOLDS}
-        for threshold, those in chosen.items():
-            if those:
-                made.append({"output": output, "threshold": threshold} | totals(those))
+        made += [
+            {"output": output, "threshold": threshold} | scores(those)
+            for threshold, those in chosen.items()
+            if those
+        ]
     return made
 
 
-def precise_on_others(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """By run, the lowest threshold with `PRECISION` on the recordings that the run doesn't test."""
+def on_others(
+    rows: Sequence[Row], rule: Callable[[Mapping[float, list[Row]]], float | None]
+) -> dict[str, float]:
+    """By run, the threshold that a rule chooses on recordings which only other runs of its seed test."""
     chosen = {}
-    for run in {row["run"] for row in rows}:
-        own = {row["recording"] for row in rows if row["run"] == run}
-        others = [row for row in rows if row["recording"] not in own and row["recording"] != OFFICIAL]
-        for threshold in reversed(THRESHOLDS):
-            there = [row for row in others if row["threshold"] == threshold]
-            marked = sum(row["marked"] for row in there)
-            if not marked or sum(row["marked_in_boxes"] for row in there) < PRECISION * marked:
-                break
+    for run, seed in {(row["run"], row["seed"]) for row in rows}:
+        own = {row["recording"] for row in rows if row["run"] == run} | {OFFICIAL}
+        there = defaultdict(list)
+        for row in rows:
+            if row["seed"] == seed and row["recording"] not in own and row["threshold"] in THRESHOLDS:
+                there[row["threshold"]].append(row)
+        if there and (threshold := rule(there)) is not None:
             chosen[run] = threshold
     return chosen
 
 
-def totals(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Scores of recordings together; NaN for what there is none of."""
+def precise(rows: Mapping[float, list[Row]]) -> float | None:
+    """The lowest threshold from which on `PRECISION` is kept; None if there is none."""
+    chosen = None
+    for threshold in sorted(rows, reverse=True):
+        marked = sum(row["marked"] for row in rows[threshold])
+        if marked and sum(row["marked_in_boxes"] for row in rows[threshold]) < PRECISION * marked:
+            break
+        chosen = threshold
+    return chosen
+
+
+def best_iou(rows: Mapping[float, list[Row]]) -> float:
+    """The threshold with the best IoU with boxes."""
+    return max(rows, key=lambda threshold: sum(row["iou"] for row in rows[threshold]))
+
+
+def scores(rows: Sequence[Row]) -> dict[str, float]:
+    """`SCORES` and ``official``: means over seeds, ``_sd``, ``_low`` and ``_high``: the interval."""
+    seeds: dict[int, list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: str(row["recording"])):
+        seeds[row["seed"]].append(row)
+    boxed = [[row for row in each if row["recording"] != OFFICIAL] for each in seeds.values()]
+    made: dict[str, float] = {"seeds": len(seeds), "recordings": len(boxed[0])}
+    if made["recordings"]:
+        names = [row["recording"] for row in boxed[0]]
+        for score in SCORES:
+            each = [statistic(score, those) for those in boxed]
+            whole = [one(np.arange(len(names))) for one in each]
+            found = estimate_statistic(each, names)
+            made |= {score: found.mean, f"{score}_sd": _sd(whole)}
+            made |= {f"{score}_low": found.low, f"{score}_high": found.high}
     official = [row["iou"] for row in rows if row["recording"] == OFFICIAL]
-    boxed = [row for row in rows if row["recording"] != OFFICIAL]
-    total = {key: sum(row[key] for row in boxed) for key in _COUNTED}
-    return {
-        "recordings": len(boxed),
-        "iou": _ratio(total["iou"], len(boxed)),
-        "precision": _ratio(total["marked_in_boxes"], total["marked"]),
-        "recall": _ratio(total["marked_in_boxes"], total["in_boxes"]),
-        "hit": _ratio(total["hit_boxes"], total["boxes"]),
-        "time_iou": _ratio(total["time_both"], total["time_either"]),
-        "official": _ratio(sum(official), len(official)),
-    }
+    return made | ({"official": statistics.fmean(official), "official_sd": _sd(official)} if official else {})
 
 
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else math.nan
+def statistic(score: str, rows: Sequence[Row]) -> Statistic:
+    """One of `SCORES`, of some of these recordings."""
+    part, whole = SCORES[score]
+    parts = np.array([row[part] for row in rows], np.float64)
+    wholes = np.ones(len(rows)) if whole is None else np.array([row[whole] for row in rows], np.float64)
+
+    def of(places: NDArray[np.intp]) -> float:
+        # Nothing marked at all: nothing of it is wrong.
+        return float(parts[places].sum() / total) if (total := wholes[places].sum()) else 1.0
+
+    return of
 
 
-_COUNTED = (
-    *("iou", "marked_in_boxes", "marked", "in_boxes"),
-    *("boxes", "hit_boxes", "time_both", "time_either"),
-)
+def _sd(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else math.nan
 
 
 def main() -> None:
@@ -235,6 +327,8 @@ def main() -> None:
     parser.add_argument("--official", type=Path)
     parser.add_argument("--output", type=Path, help="CSV of all recordings; the summary goes beside it")
     given = parser.parse_args()
+    if len({titled(run) for run in given.runs}) < len(given.runs):
+        parser.error("two of the runs have the same names: folder and the one above")
     source = AnnotatedAudio(root=given.boxes)
     rows = [row for run in given.runs for row in of_run(run, source, given.official)]
     summed = summary(rows)
