@@ -30,6 +30,7 @@ CAPTIONS = {
     "parallel_coordinates": "Every run, from its settings to its score.",
     "cost": "Score against what it took.",
     "confusion": "Which species the first condition takes for which, all of its runs together.",
+    "calibration": "Whether the first condition's probabilities mean what they say, all runs together.",
 }
 
 
@@ -153,6 +154,7 @@ def _write_figures(
         "parallel_coordinates": draw.parallel_coordinates(groups, main),
         "cost": draw.cost(groups, main),
         "confusion": draw.confusion(groups[0]) if groups else None,
+        "calibration": draw.calibration(groups[0]) if groups else None,
     }
     written = {}
     for name, figure in drawn.items():

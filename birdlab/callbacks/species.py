@@ -37,15 +37,7 @@ class SpeciesFigures(Callback):
         folder, task = Path(trainer.default_root_dir), pl_module
         unscaled = task.unscaled_reliability if float(task.temperature) != 1 else None
         counted = "probabilities" if task.multilabel else "recordings"
-        made = {
-            "calibration": figures.reliability_diagram(
-                task.reliability,
-                unscaled,
-                counted=counted,
-                true="that is there" if task.multilabel else "that is right",
-                probability="predicted probability of a species" if task.multilabel else "confidence",
-            )
-        }
+        made = {"calibration": figures.reliability_diagram(task.reliability, unscaled, counted)}
         tables = {"calibration": reliability_table(task.reliability, counted)}
         if history := read_history(folder / "metrics.csv"):
             made["learning_curves"] = figures.learning_curves(history, score=self.score, mode=self.mode)

@@ -18,6 +18,12 @@ _LABELS = {
     "foreground_share": "foreground in the mask",
     "call_s": "mean length of a call (s)",
 }
+COUNTED = {
+    "pixels": ("that is bird", "predicted probability of bird"),
+    "recordings": ("that is right", "confidence"),
+    "probabilities": ("that is there", "predicted probability of a species"),
+}
+"""What is true of predictions, and what their probability is called."""
 _ERRORS = {
     "over_segmentation": ("over-segmentation", VERMILION),
     "under_segmentation": ("under-segmentation", ORANGE),
@@ -54,20 +60,18 @@ def error_analysis(rows: Sequence[Mapping[str, Any]], bins: Sequence[Bin]) -> Fi
 def reliability_diagram(
     curve: ReliabilityCurve,
     unscaled: ReliabilityCurve | None = None,
-    *,
     counted: str = "pixels",
-    true: str = "that is bird",
-    probability: str = "predicted probability of bird",
 ) -> Figure:
     """The share that is true among the predictions of each probability, and how many those are.
 
     Args:
         curve: of probabilities as they are reported.
         unscaled: of the network's own, if they differ.
-        counted, true, probability: what is predicted, in the words of the axes.
+        counted: what the predictions are about: ``pixels``, ``recordings`` or ``probabilities`` (of species).
 
     Errors are `ReliabilityCurve.error`.
     """
+    true, probability = COUNTED[counted]
     with styled():
         figure = new_figure(COLUMN, 3.4)
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])

@@ -7,7 +7,7 @@ a probability then: no two change places, so a threshold that is scaled, too, ma
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +51,17 @@ class ReliabilityCurve:
     def of(cls, probability: Tensor, truth: Tensor, bins: int = 10) -> "ReliabilityCurve":
         """The curve of probabilities, and whether each prediction is true, of equal shape."""
         return _curve(_binned(probability.flatten(), truth.flatten() != 0, bins))
+
+    @classmethod
+    def together(cls, curves: Sequence["ReliabilityCurve"]) -> "ReliabilityCurve":
+        """The curve of all predictions of several curves with the same bins."""
+        counts = torch.stack([curve.count for curve in curves]).double()
+        sums = [
+            (torch.stack([getattr(curve, name) for curve in curves]).nan_to_num() * counts).sum(dim=0)
+            for name in ("probability", "frequency")
+        ]
+        total = counts.sum(dim=0)
+        return cls(total.long(), sums[0] / total, sums[1] / total)
 
     @property
     def error(self) -> float:

@@ -74,6 +74,7 @@ def _joined(folds: Sequence[RunRecord]) -> RunRecord:
         facts={**first.facts, **_facts(folds)},
         history=[_means(rows, [1] * len(folds)) for rows in epochs],
         samples=samples,
+        reliability=[each for run in folds for each in run.reliability],
         splits=dict(first.splits) | ({"test": tests} if tests else {}),
         pictures=[picture for run in folds for picture in run.pictures],
     )

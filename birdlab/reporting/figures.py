@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from birdlab import analysis
 from birdlab.figures.charts import confusion_matrix
+from birdlab.figures.errors import COUNTED, reliability_diagram
 from birdlab.figures.style import (
     BLUE,
     COLUMN,
@@ -24,6 +25,7 @@ from birdlab.figures.style import (
     new_figure,
     styled,
 )
+from birdlab.metrics import ReliabilityCurve
 from birdlab.reporting.conditions import Condition, as_number, short_names
 from birdlab.reporting.tables import COSTS, HEADINGS, heading
 
@@ -226,6 +228,16 @@ def confusion(condition: Condition) -> Figure | None:
         return None
     names = sorted({row[column] for row in rows for column in ("label", "predicted")})
     return confusion_matrix(analysis.confusion(rows, names).numpy(), names)
+
+
+def calibration(condition: Condition) -> Figure | None:
+    """Whether probabilities mean what they say, of what all runs of a condition predict of test data."""
+    found = [each for run in condition.runs for each in run.reliability]
+    kinds = {(counted, len(curve.count)) for counted, curve in found if counted in COUNTED}
+    if len(kinds) != 1:
+        return None
+    ((counted, _),) = kinds
+    return reliability_diagram(ReliabilityCurve.together([curve for _, curve in found]), counted=counted)
 
 
 def _look(number: int) -> tuple[str, str]:

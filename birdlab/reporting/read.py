@@ -10,10 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import torch
 import yaml
 
 from birdlab.errors import BirdlabError
 from birdlab.loggers import read_history
+from birdlab.metrics import ReliabilityCurve
 from birdlab.run import Run
 
 Status = Literal["finished", "failed", "interrupted", "pruned", "running", "damaged"]
@@ -62,6 +64,7 @@ class RunRecord:
         history: one mapping of metrics an epoch.
         samples: rows of ``scores.csv``.
         reference_samples: rows of ``references.csv``.
+        reliability: what was predicted, ``pixels`` for one, and how reliably; one of each fold.
         splits: how many samples there are of each.
         pictures: of some test samples.
         threshold: of the pictures' probabilities.
@@ -78,6 +81,7 @@ class RunRecord:
     history: Sequence[Mapping[str, float]] = ()
     samples: Sequence[Mapping[str, str]] = ()
     reference_samples: Sequence[Mapping[str, str]] = ()
+    reliability: Sequence[tuple[str, ReliabilityCurve]] = ()
     splits: Mapping[str, int] = field(default_factory=dict)
     pictures: Sequence[Picture] = ()
     threshold: float = 0.5
@@ -159,6 +163,7 @@ def read_run(directory: Path, name: str) -> RunRecord:
     history = tried("metrics.csv", lambda: read_history(directory / "metrics.csv")) or []
     samples = tried("scores.csv", lambda: _read_table(run.scores)) or []
     reference_samples = tried("references.csv", lambda: _read_table(run.references)) or []
+    reliability = tried("figures/calibration.csv", lambda: _read_reliability(run.figures)) or []
     splits = tried("splits.json", lambda: run.read_json("splits.json")) or {}
     threshold, pictures = tried("figures/samples", lambda: _read_pictures(run.figures / "samples")) or (
         0.5,
@@ -189,6 +194,7 @@ def read_run(directory: Path, name: str) -> RunRecord:
         history=history,
         samples=samples,
         reference_samples=reference_samples,
+        reliability=reliability,
         splits={str(split): len(ids) for split, ids in splits.items() if isinstance(ids, list)},
         pictures=pictures,
         threshold=threshold,
@@ -274,6 +280,21 @@ def _read_table(file: Path) -> list[dict[str, str]]:
     if rows and "id" not in rows[0]:
         raise ValueError("it has no column id")
     return rows
+
+
+def _read_reliability(folder: Path) -> list[tuple[str, ReliabilityCurve]]:
+    file = folder / "calibration.csv"
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    if not rows:
+        raise ValueError("there are no rows")
+    (counted,) = rows[0].keys() - {"low", "high", "probability", "frequency"}
+    columns = [
+        torch.tensor([float(row[name]) for row in rows]) for name in (counted, "probability", "frequency")
+    ]
+    return [(counted, ReliabilityCurve(columns[0].long(), columns[1].double(), columns[2].double()))]
 
 
 def _read_pictures(folder: Path) -> tuple[float, list[Picture]]:

@@ -92,9 +92,8 @@ def test_a_network_that_is_always_certain_can_be_drawn(overlapping: Overlapping)
 def test_both_curves_and_coverage_can_be_read(overlapping: Overlapping) -> None:
     confidence, right = torch.linspace(0.3, 1, 50), torch.arange(50) % 3 > 0
     curve, unscaled = (ReliabilityCurve.of(each, right) for each in (confidence, confidence**0.3))
-    figure = reliability_diagram(
-        curve, unscaled, counted="recordings", true="right", probability="confidence"
-    )
+    figure = reliability_diagram(curve, unscaled, counted="recordings")
+    assert figure.axes[1].get_xlabel() == "confidence"
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
         "calibrated",

@@ -1,12 +1,15 @@
 """The figures of a comparison: what they show, and when there is nothing to show."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 
+from birdlab.metrics import ReliabilityCurve
 from birdlab.reporting import figures
 from birdlab.reporting.conditions import Condition, conditions
 from birdlab.reporting.read import RunRecord, find_runs, read_runs
@@ -105,6 +108,24 @@ def test_parallel_coordinates_has_a_line_a_run(swept: list[Condition]) -> None:
     middle = {round(float(np.interp(1, *line.get_data())), 6) for line in lines}
     assert middle == {0.0, 0.5, 1.0}
     assert figures.parallel_coordinates([made("a", [0.1, 0.2, 0.3], lr="1")], "iou") is None
+
+
+def test_all_runs_of_a_condition_share_a_reliability_curve() -> None:
+    """Ten of ten pixels in the first bin are background in one run, five of thirty are bird in the other."""
+    nan = float("nan")
+    runs = tuple(
+        RunRecord(
+            Path(), "a", "finished", reliability=[("pixels", ReliabilityCurve(*map(torch.tensor, each)))]
+        )
+        for each in (([10, 0], [0.1, nan], [0.0, nan]), ([30, 60], [0.3, 0.9], [5 / 30, 0.5]))
+    )
+    figure = figures.calibration(Condition("a", {}, runs))
+    assert figure is not None
+    drawn = figure.axes[0].lines[1].get_xydata()
+    np.testing.assert_allclose(drawn, [[0.25, 0.125], [0.9, 0.5]], rtol=1e-6)
+    other = replace(runs[0], reliability=[("recordings", runs[0].reliability[0][1])])
+    assert figures.calibration(Condition("a", {}, (other, runs[1]))) is None
+    assert figures.calibration(made("a", [0.5])) is None
 
 
 def test_all_runs_of_a_condition_share_a_confusion_matrix() -> None:
