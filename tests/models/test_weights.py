@@ -123,9 +123,35 @@ def test_weights_of_another_architecture_are_listed(tmp_path: Path) -> None:
     file = tmp_path / "resnet18.pth"
     torch.save(resnet18().state_dict(), file)
     with pytest.raises(
-        BirdlabError, match=r"resnet18\.pth holds .* Missing: layer1\.2\..* and \d+ more; unexpected: none"
+        BirdlabError, match=r"resnet18\.pth holds .* Missing: layer1\.2\..* and \d+ more; unexpected: fc\.bias"
     ):
         ResNetDecoder(weights=str(file))
+
+
+@pytest.mark.parametrize(
+    ("keys", "unexpected"),
+    [
+        (["features.0.weight", "features.0.bias", "classifier.6.weight"], r"classifier\.6\.weight, features\.0"),
+        (  # of which the encoder has a bn1, too
+            ["conv_stem.weight", "bn1.weight", "blocks.0.0.bn1.weight", "conv_head.weight", "classifier.weight"],
+            r"blocks\.0\.0\.bn1\.weight, .*conv_stem\.weight",
+        ),
+    ],
+    ids=["VGG", "EfficientNet"],
+)
+def test_weights_of_other_names_are_listed_as_unexpected(
+    keys: list[str], unexpected: str, tmp_path: Path
+) -> None:
+    torch.save({key: torch.ones(64) for key in keys}, tmp_path / "x.pth")
+    with pytest.raises(BirdlabError, match=rf"Missing: .*conv1\.weight.*; unexpected: {unexpected}"):
+        ResNetDecoder(weights=str(tmp_path / "x.pth"))
+
+
+def test_weights_of_a_parallel_network_are_those_of_the_network(resnet34_file: Path, tmp_path: Path) -> None:
+    trained = load_state(resnet34_file)
+    torch.save({f"module.{key}": value for key, value in trained.items()}, tmp_path / "parallel.pth")
+    net = ResNetDecoder(weights=str(tmp_path / "parallel.pth"))
+    assert torch.equal(net.encoder.conv1.weight, trained["conv1.weight"])
 
 
 def test_weights_that_do_not_fit_change_nothing() -> None:
