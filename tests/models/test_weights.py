@@ -123,7 +123,8 @@ def test_weights_of_another_architecture_are_listed(tmp_path: Path) -> None:
     file = tmp_path / "resnet18.pth"
     torch.save(resnet18().state_dict(), file)
     with pytest.raises(
-        BirdlabError, match=r"resnet18\.pth holds .* Missing: layer1\.2\..* and \d+ more; unexpected: fc\.bias"
+        BirdlabError,
+        match=r"resnet18\.pth holds .* Missing: layer1\.2\..* and \d+ more; unexpected: fc\.bias",
     ):
         ResNetDecoder(weights=str(file))
 
@@ -131,9 +132,18 @@ def test_weights_of_another_architecture_are_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "unexpected"),
     [
-        (["features.0.weight", "features.0.bias", "classifier.6.weight"], r"classifier\.6\.weight, features\.0"),
+        (
+            ["features.0.weight", "features.0.bias", "classifier.6.weight"],
+            r"classifier\.6\.weight, features\.0",
+        ),
         (  # of which the encoder has a bn1, too
-            ["conv_stem.weight", "bn1.weight", "blocks.0.0.bn1.weight", "conv_head.weight", "classifier.weight"],
+            [
+                "conv_stem.weight",
+                "bn1.weight",
+                "blocks.0.0.bn1.weight",
+                "conv_head.weight",
+                "classifier.weight",
+            ],
             r"blocks\.0\.0\.bn1\.weight, .*conv_stem\.weight",
         ),
     ],
