@@ -175,7 +175,7 @@ def start_with_encoder(
     """Take over the weights of a whole network, or of a classifier for its ``encoder``.
 
     Args:
-        net: has an ``encoder``, which is a classifier without its last layers, and ``in_channels``.
+        net: has an ``encoder``, which is a classifier without its last layers.
         state: weights by name.
         first: the encoder's first convolution, see `adapt_first_conv` for ``how`` it fits other channels.
         origin: of the weights, for the message.
@@ -186,9 +186,9 @@ def start_with_encoder(
     encoder = net.get_submodule("encoder")
     whole = any(key.startswith("encoder.") for key in state)
     module, key = (net, f"encoder.{first}.weight") if whole else (encoder, f"{first}.weight")
-    given = dict(state)
+    given, channels = dict(state), module.state_dict()[key].shape[1]
     if key in given:
-        given[key] = adapt_first_conv(given[key], net.in_channels, how)  # type: ignore[arg-type]
+        given[key] = adapt_first_conv(given[key], channels, how)
     own = {name for name, _ in module.named_children()}
     within = {name: value for name, value in given.items() if name.partition(".")[0] in own}
     # A classifier's last layers are left out; of what is none, all that it holds is said.
