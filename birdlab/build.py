@@ -20,7 +20,8 @@ from birdlab.checkpoint_io import CheckpointFiles
 from birdlab.data.module import SourceData
 from birdlab.data.source import Source
 from birdlab.errors import BirdlabError
-from birdlab.models.weights import load_state, load_strictly, missing_encoder
+from birdlab.models.classifier import first_conv_of
+from birdlab.models.weights import load_state, load_strictly, missing_encoder, start_with_encoder
 from birdlab.probing.backbone import Backbone
 from birdlab.run import Run
 from birdlab.tasks import Task
@@ -118,15 +119,23 @@ def _instantiate(node: DictConfig | None, **built: Any) -> Any:
 
 
 def _build_net(model: DictConfig) -> nn.Module:
-    """The network, with what segmentation_models_pytorch says of its encoders in birdlab's words."""
+    """The network; of those of segmentation_models_pytorch what birdlab adds: ``weights``, and messages."""
+    settings = OmegaConf.to_container(model, resolve=True)
+    assert isinstance(settings, dict)
+    weights = settings.pop("weights", None) if "encoder_name" in settings else None
+    if weights == "imagenet":
+        raise BirdlabError("model.weights=imagenet: for this network say model.encoder_weights=imagenet.")
     try:
-        net: nn.Module = _instantiate(model)
+        net: nn.Module = _instantiate(DictConfig(settings))
     except InstantiationException as error:
         if isinstance(error.__cause__, KeyError):
             raise BirdlabError(f"{model._target_}: {error.__cause__.args[0]}") from error
         if isinstance(error.__cause__, OSError) and "encoder_name" in model:
             raise BirdlabError(missing_encoder(model.encoder_name, model.encoder_weights)) from error
         raise
+    if weights is not None:
+        first, _ = first_conv_of(net.get_submodule("encoder"))
+        start_with_encoder(net, load_state(Path(weights)), first, "mean_scaled", weights)
     return net
 
 

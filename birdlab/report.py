@@ -1,5 +1,6 @@
 """``python -m birdlab.report DIR...``: tables, figures and one HTML page, from run directories alone."""
 
+import difflib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ def report(
     title: str | None,
     score: str | None,
     licence: str | None = None,
+    baseline: str | None = None,
 ) -> Path:
     """Write the report of all runs in and below the folders.
 
@@ -49,12 +51,13 @@ def report(
         title: of the page; None names the studies.
         score: that decides; None is the one by which the studies choose their best epoch.
         licence: of the training data, for the model cards.
+        baseline: label of the condition that all others are compared with; None is the best.
 
     Returns:
         The folder with the report.
 
     Raises:
-        BirdlabError: if there are no runs, no such score, or the folder holds something else.
+        BirdlabError: if there are no runs, no such score or baseline, or the folder holds something else.
     """
     directories = find_runs(folders)
     target = output if output is not None else common_parent(directories) / "report"
@@ -70,7 +73,8 @@ def report(
     groups = draw.by_score(conditions(records), main)
     if main in LOWER_IS_BETTER:
         groups.reverse()
-    rankings = {name: ranking for name in known if (ranking := rank(groups, name)) is not None}
+    reference = None if baseline is None else _labelled(baseline, groups, main)
+    rankings = {name: ranking for name in known if (ranking := rank(groups, name, reference)) is not None}
     write_json(target / MARKER, {"birdlab": __version__, "runs": [record.name for record in records]})
     write_csv(target / "results.csv", result_rows(records))
     write_csv(target / "summary.csv", summary_rows(groups))
@@ -115,12 +119,16 @@ def main(
     licence: Annotated[
         str | None, typer.Option(help="Of the training data, for the model cards, e.g. 'CC BY-NC 4.0'.")
     ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="The condition, as it is called in the tables, that all others are compared with."),
+    ] = None,
 ) -> None:
     """Compare runs: tables (CSV, Markdown, LaTeX), figures, model cards, and a page that opens from disk."""
     # That a font lacks a sign in some run's name is no concern of whoever reads this.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     with command():
-        report(folders, output, title, score, licence)
+        report(folders, output, title, score, licence, baseline)
 
 
 def _check_free(target: Path) -> None:
@@ -129,6 +137,19 @@ def _check_free(target: Path) -> None:
             f"{target} holds something that is no report of birdlab, and nothing is overwritten. Choose "
             "another folder by --output, or move it away."
         )
+
+
+def _labelled(label: str, groups: Sequence[Condition], main: str) -> Condition:
+    """The condition of that label, which must have the score that decides."""
+    labels = {condition.label: condition for condition in groups if condition.values(main)}
+    if label not in labels:
+        near = difflib.get_close_matches(label, labels, n=1)
+        raise BirdlabError(
+            f"--baseline {label!r}: no condition with that score is called so"
+            + (f"; nearest: {near[0]}" if near else "")
+            + f". There are: {'; '.join(labels) or 'none'}."
+        )
+    return labels[label]
 
 
 def _tables(groups: Sequence[Condition], rankings: Mapping[str, Ranking], main: str) -> list[Table]:

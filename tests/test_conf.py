@@ -108,6 +108,22 @@ def test_each_job_of_each_sweep_composes_and_has_three_seeds(name: str) -> None:
         composed(job)
 
 
+@pytest.mark.parametrize("name", ["ablations", "architectures", "losses", "rate_and_batch", "train_size"])
+def test_a_sweep_over_parts_of_focal_tversky_is_one_of_it_unless_another_study_is_typed(name: str) -> None:
+    alone = jobs_of(name, "seed=0")
+    typed = jobs_of(name, "+experiment=focal_tversky", "seed=0")
+    assert [composed(job) for job in alone] == [composed(job) for job in typed]
+    assert {composed(job).name for job in alone} == {"focal_tversky"}
+    other = jobs_of(name, "+experiment=unet_cross_entropy", "seed=0")
+    assert len(other) == len(alone)
+    assert all("+experiment=unet_cross_entropy" in job for job in other)
+    assert not any("+experiment=focal_tversky" in job for job in other)
+    unlike_unet = ("residual", "plain", "excitation")  # switches that a plain U-Net hasn't
+    assert {
+        composed(job).name for job in other if not any(word in " ".join(job) for word in unlike_unet)
+    } == {"unet_cross_entropy"}
+
+
 def test_the_optimizer_grid_is_what_the_paper_says() -> None:
     cells = [
         composed(job).optimizer for job in jobs_of("optimizer_grid", "+experiment=focal_tversky", "seed=0")
@@ -123,8 +139,8 @@ def test_the_optimizer_grid_is_what_the_paper_says() -> None:
 
 def test_cross_entropy_is_swept_over_with_the_two_logits_that_make_it_another_loss() -> None:
     logits = {
-        job[0]: composed(job).model.out_channels
-        for job in jobs_of("losses", "+experiment=focal_tversky", "seed=0")
+        next(word for word in job if word.startswith("loss=")): composed(job).model.out_channels
+        for job in jobs_of("losses", "seed=0")
     }
     assert logits.pop("loss=cross_entropy") == 2
     assert set(logits.values()) == {1}

@@ -78,6 +78,8 @@ def load_state(source: Path) -> dict[str, Tensor]:
         isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
     ):
         raise BirdlabError(f"{source} does not hold the weights of a network by name, or more than them.")
+    if content and all(key.startswith("module.") for key in content):  # from torch's DataParallel
+        content = {key.removeprefix("module."): value for key, value in content.items()}
     of_network = {key.removeprefix("net."): value for key, value in content.items() if key.startswith("net.")}
     return of_network or content
 
@@ -161,20 +163,9 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], origin: str) -
     Raises:
         BirdlabError: lists what is missing, what is too much and what has another shape.
     """
-    own = module.state_dict()
-    # A counter that files from before PyTorch 0.4.1 lack, and that batch norm with a momentum never reads.
-    missing = sorted(key for key in own.keys() - state.keys() if not key.endswith("num_batches_tracked"))
-    unexpected = sorted(state.keys() - own.keys())
-    shapes = [
-        f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
-        for key in sorted(own.keys() & state.keys())
-        if own[key].shape != state[key].shape
-    ]
-    if missing or unexpected or shapes:
-        raise BirdlabError(
-            f"{origin} holds the weights of another network. Missing: {_few(missing)}; "
-            f"unexpected: {_few(unexpected)}; of other shape: {_few(shapes)}."
-        )
+    misfit = _misfit(module, state)
+    if misfit:
+        raise BirdlabError(f"{origin} holds the weights of another network. {misfit}")
     module.load_state_dict(state, strict=False)
 
 
@@ -184,7 +175,7 @@ def start_with_encoder(
     """Take over the weights of a whole network, or of a classifier for its ``encoder``.
 
     Args:
-        net: has an ``encoder``, which is a classifier without its last layers, and ``in_channels``.
+        net: has an ``encoder``, which is a classifier without its last layers.
         state: weights by name.
         first: the encoder's first convolution, see `adapt_first_conv` for ``how`` it fits other channels.
         origin: of the weights, for the message.
@@ -193,15 +184,32 @@ def start_with_encoder(
         BirdlabError: lists what is missing, what is too much and what has another shape.
     """
     encoder = net.get_submodule("encoder")
-    if any(key.startswith("encoder.") for key in state):
-        module, key, taken = net, f"encoder.{first}.weight", dict(state)
-    else:
-        own = {name for name, _ in encoder.named_children()}
-        module, key = encoder, f"{first}.weight"
-        taken = {name: value for name, value in state.items() if name.partition(".")[0] in own}
-    if key in taken:
-        taken[key] = adapt_first_conv(taken[key], net.in_channels, how)  # type: ignore[arg-type]
-    load_strictly(module, taken, origin)
+    whole = any(key.startswith("encoder.") for key in state)
+    module, key = (net, f"encoder.{first}.weight") if whole else (encoder, f"{first}.weight")
+    given, channels = dict(state), module.state_dict()[key].shape[1]
+    if key in given:
+        given[key] = adapt_first_conv(given[key], channels, how)
+    own = {name for name, _ in module.named_children()}
+    within = {name: value for name, value in given.items() if name.partition(".")[0] in own}
+    # A classifier's last layers are left out; of what is none, all that it holds is said.
+    left_out = not whole and not _misfit(module, within)
+    load_strictly(module, within if left_out else given, origin)
+
+
+def _misfit(module: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """What of a state is missing, too much or of another shape; empty if a module can take it over."""
+    own = module.state_dict()
+    # A counter that files from before PyTorch 0.4.1 lack, and that batch norm with a momentum never reads.
+    missing = sorted(key for key in own.keys() - state.keys() if not key.endswith("num_batches_tracked"))
+    unexpected = sorted(state.keys() - own.keys())
+    shapes = [
+        f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
+        for key in sorted(own.keys() & state.keys())
+        if own[key].shape != state[key].shape
+    ]
+    if not (missing or unexpected or shapes):
+        return ""
+    return f"Missing: {_few(missing)}; unexpected: {_few(unexpected)}; of other shape: {_few(shapes)}."
 
 
 def _torch_file(file: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Which condition is the best, and whether the runs support saying so."""
+"""Which condition is the best, or better than a baseline, and whether the runs support saying so."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,11 @@ the same ids."""
 
 @dataclass(frozen=True)
 class Rival:
-    """A condition beside the best one.
+    """A condition beside the best one, or beside a baseline.
 
     Attributes:
         condition: the rival.
-        comparison: of the best with it; None without scores of common samples.
+        comparison: of the best with it, or of it with the baseline; None without scores of common samples.
         p: corrected for the number of rivals; NaN where nothing can be said.
     """
 
@@ -43,22 +43,47 @@ class Ranking:
     Attributes:
         score: its name.
         best: of the best mean.
-        rivals: all others that have the score, better ones first.
+        rivals: all others that have the score, better ones first; with a baseline all but that.
+        baseline: what the rivals are compared with instead of with the best.
     """
 
     score: str
     best: Condition
     rivals: tuple[Rival, ...]
+    baseline: Condition | None = None
 
     @property
     def supported(self) -> bool:
-        """Whether the best is better than every rival, beyond seeds and recordings."""
-        return bool(self.rivals) and all(rival.p < LEVEL for rival in self.rivals)
+        """Whether the best is better than every rival, beyond seeds and recordings; never with a baseline."""
+        every = bool(self.rivals) and all(rival.p < LEVEL for rival in self.rivals)
+        return every and self.baseline is None
+
+    @property
+    def better(self) -> list[Condition]:
+        """What is better, beyond seeds and recordings, than every rival, or than the baseline."""
+        if self.baseline is None:
+            return [self.best] if self.supported else []
+        return [rival.condition for rival in self.rivals if self._beyond(rival) > 0]
+
+    def _beyond(self, rival: Rival) -> int:
+        """1 if a rival is better than the baseline, -1 if it is worse, 0 if that can't be told."""
+        if rival.comparison is None or not rival.p < LEVEL:
+            return 0
+        return 1 if (rival.comparison.difference > 0) != (self.score in LOWER_IS_BETTER) else -1
 
     def verdict(self, heading: str) -> str:
         """A sentence on it."""
         if not self.rivals:
             return f"There is nothing to compare {heading} with: all runs are of one condition."
+        if self.baseline is not None:
+            names: dict[int, list[str]] = {1: [], -1: [], 0: []}
+            for rival in self.rivals:
+                names[self._beyond(rival)].append(f"‘{rival.condition.label}’")
+            better, worse, open_ = (", ".join(found) or "none" for found in names.values())
+            return (
+                f"{heading} against ‘{self.baseline.label}’: better {better}; worse {worse}; "
+                f"not to be told from it {open_}."
+            )
         name, runner_up = self.best.label, self.rivals[0]
         if self.supported:
             gap = runner_up.comparison
@@ -84,31 +109,40 @@ class Ranking:
         )
 
 
-def rank(conditions: Sequence[Condition], score: str) -> Ranking | None:
-    """The conditions by the mean of a score; None if none has it."""
+def rank(conditions: Sequence[Condition], score: str, baseline: Condition | None = None) -> Ranking | None:
+    """The conditions by the mean of a score; None if none has it, or the baseline hasn't.
+
+    Args:
+        conditions: to be compared.
+        score: its name.
+        baseline: one of them, which all others are compared with; None is the best.
+    """
     sign = -1 if score in LOWER_IS_BETTER else 1
     scored = sorted(
         (condition for condition in conditions if condition.values(score)),
         key=lambda condition: sign * float(np.mean(condition.values(score))),
         reverse=True,
     )
-    if not scored:
+    if not scored or baseline not in [None, *scored]:
         return None
-    best, *others = scored
-    comparisons = [_compared(best, other, score) for other in others]
-    # On the samples that both have, the best may be the worse one; then nothing speaks for it.
-    raw = [1.0 if one is None or sign * one.difference <= 0 else one.p for one in comparisons]
+    best = scored[0]
+    if baseline is None:
+        others = scored[1:]
+        comparisons = [_compared(best, other, score) for other in others]
+        # On the samples that both have, the best may be the worse one; then nothing speaks for it.
+        raw = [1.0 if one is None or sign * one.difference <= 0 else one.p for one in comparisons]
+    else:
+        others = [condition for condition in scored if condition is not baseline]
+        comparisons = [_compared(other, baseline, score) for other in others]
+        raw = [1.0 if one is None else one.p for one in comparisons]
     # What can't be tested is no test, and a test not made needs no correction.
     tested = [index for index, p in enumerate(raw) if not np.isnan(p) and comparisons[index] is not None]
     corrected = dict(zip(tested, holm([raw[index] for index in tested]), strict=True))
-    return Ranking(
-        score,
-        best,
-        tuple(
-            Rival(other, comparison, corrected.get(index, float("nan")))
-            for index, (other, comparison) in enumerate(zip(others, comparisons, strict=True))
-        ),
+    rivals = (
+        Rival(other, comparison, corrected.get(index, float("nan")))
+        for index, (other, comparison) in enumerate(zip(others, comparisons, strict=True))
     )
+    return Ranking(score, best, tuple(rivals), baseline)
 
 
 def sample_scores(record: RunRecord, score: str) -> dict[Key, float]:

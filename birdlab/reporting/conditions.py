@@ -14,6 +14,8 @@ from birdlab.reporting.crossing import crossed, is_fold
 from birdlab.reporting.read import RunRecord, flat
 
 _NUISANCE = ("logger.", "callbacks.", "loader.num_workers", "loader.cache_dir", "resume", "trust", "debug")
+_NAMED = ("name", "ablation")
+"""Keys that only name what a run is: a study, and what an ablation changes. The wider one first."""
 _ABSENT = "—"
 
 Signature = tuple[tuple[str, str], ...]
@@ -87,7 +89,8 @@ def factors(records: Sequence[RunRecord]) -> dict[str, list[str]]:
     """What differs, without what follows from it: by name the value in each run.
 
     A group that builds another thing counts as one factor, by the name of the choice where that is known
-    (``optimizer``: adam, sgd); what is copied from another key, or belongs to the choice, is left out.
+    (``optimizer``: adam, sgd); what is copied from another key, or belongs to the choice, is left out. So is
+    what belongs to a study's name, or to that of an ablation.
     """
     all_differing = overridden(records)
     # Runs that differ in these alone are repetitions of one condition; the counts are those of a fold.
@@ -110,9 +113,10 @@ def factors(records: Sequence[RunRecord]) -> dict[str, list[str]]:
         # Interpolations leave copies of one value under several keys.
         if column not in [*seeds, *found.values()]:
             found[key] = column
-    if "name" in found:  # studies: each is a choice of everything
-        names = found.pop("name")
-        found = {"name": names} | {key: col for key, col in found.items() if not _follows(col, names)}
+    for key in reversed(_NAMED):
+        if key in found:  # what it says is all that it stands for
+            names = found.pop(key)
+            found = {key: names} | {other: col for other, col in found.items() if not _follows(col, names)}
     return found
 
 
@@ -146,7 +150,7 @@ def as_number(text: str) -> float | None:
 
 def _label(names: Sequence[str], values: Sequence[str]) -> str:
     return ", ".join(
-        value if name in groups() | {"name"} else f"{name} {value}"
+        value if name in groups() | set(_NAMED) else f"{name} {value}"
         for name, value in zip(names, values, strict=False)
     )
 

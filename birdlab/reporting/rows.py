@@ -41,11 +41,14 @@ def summary_rows(conditions: Sequence[Condition]) -> list[dict[str, Any]]:
 
 
 def comparison_rows(rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
-    """``comparisons.csv``: the best against each other condition, for each score that samples have."""
+    """``comparisons.csv``: for each score that samples have.
+
+    The best less each other condition, or each other one less the ``baseline``, which is then a column.
+    """
     return [
         {
             "score": ranking.score,
-            "best": ranking.best.label,
+            "best" if ranking.baseline is None else "baseline": (ranking.baseline or ranking.best).label,
             "other": rival.condition.label,
             "difference": rival.comparison.difference if rival.comparison else None,
             "low": rival.comparison.low if rival.comparison else None,

@@ -75,7 +75,7 @@ def main_score(records: Sequence[RunRecord]) -> str | None:
 
 
 def summary_table(conditions: Sequence[Condition], rankings: Mapping[str, Ranking], main: str) -> Table:
-    """Mean ± standard deviation by condition, the best first, in bold where the comparison supports it."""
+    """Mean ± standard deviation by condition, the best first, in bold what the comparison supports."""
     scores = printed_scores([run for condition in conditions for run in condition.runs])
     factors = list(dict.fromkeys(key for condition in conditions for key in condition.factors))
     names = short_names(factors)
@@ -93,7 +93,7 @@ def summary_table(conditions: Sequence[Condition], rankings: Mapping[str, Rankin
         cells.append(Cell(str(len(condition.runs)), len(condition.runs)))
         for score in scores:
             ranking = rankings.get(score)
-            bold = ranking is not None and ranking.best is condition and ranking.supported
+            bold = ranking is not None and condition in ranking.better
             cells.append(mean_cell(condition.values(score), bold=bold))
         cells += [
             mean_cell([COSTS[name][1] * value for value in condition.facts(name)], digits=1) for name in costs
@@ -105,15 +105,17 @@ def summary_table(conditions: Sequence[Condition], rankings: Mapping[str, Rankin
         *(heading(score) for score in scores),
         *(COSTS[name][0] for name in costs),
     )
+    baseline = rankings[main].baseline
     note = (
-        "Mean and standard deviation over n runs. Bold: better than every other condition (p < .05; "
+        "Mean and standard deviation over n runs. Bold: better than "
+        f"{baseline.label if baseline else 'every other condition'} (p < .05; "
         "bootstrap over seeds and recordings, paired by recording, with Student's t; Holm-corrected)."
     )
     return Table("Scores on the test split", headings, tuple(rows), note)
 
 
 def comparison_table(ranking: Ranking) -> Table:
-    """The best against each other condition."""
+    """The best against each other condition, or each other one against the baseline."""
     rows = []
     for rival in ranking.rivals:
         one = rival.comparison
@@ -126,8 +128,11 @@ def comparison_table(ranking: Ranking) -> Table:
                 Cell("—", "") if math.isnan(rival.p) else Cell(_p_text(rival.p), rival.p),
             )
         )
+    one_and_others = ranking.best.label, "the others"
+    if ranking.baseline:
+        one_and_others = "the others", ranking.baseline.label
     return Table(
-        f"{heading(ranking.score)}: {ranking.best.label} against the others",
+        f"{heading(ranking.score)}: {' against '.join(one_and_others)}",
         ("condition", "difference", "95 % interval", "p (Holm)"),
         tuple(rows),
         "— where one seed, or no common samples, leave it open.",

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,9 +21,7 @@ every_network = pytest.mark.parametrize("model", PARAMETERS)
 
 
 def make(model: str, seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    net: nn.Module = instantiate(config.compose([f"model={model}"]).model)
-    return net
+    return build.build_task(config.compose([f"model={model}", f"seed={seed}"])).net
 
 
 def gradients(model: str, image: Tensor) -> dict[str, Tensor | None]:

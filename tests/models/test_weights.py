@@ -123,9 +123,45 @@ def test_weights_of_another_architecture_are_listed(tmp_path: Path) -> None:
     file = tmp_path / "resnet18.pth"
     torch.save(resnet18().state_dict(), file)
     with pytest.raises(
-        BirdlabError, match=r"resnet18\.pth holds .* Missing: layer1\.2\..* and \d+ more; unexpected: none"
+        BirdlabError,
+        match=r"resnet18\.pth holds .* Missing: layer1\.2\..* and \d+ more; unexpected: fc\.bias",
     ):
         ResNetDecoder(weights=str(file))
+
+
+@pytest.mark.parametrize(
+    ("keys", "unexpected"),
+    [
+        (
+            ["features.0.weight", "features.0.bias", "classifier.6.weight"],
+            r"classifier\.6\.weight, features\.0",
+        ),
+        (  # of which the encoder has a bn1, too
+            [
+                "conv_stem.weight",
+                "bn1.weight",
+                "blocks.0.0.bn1.weight",
+                "conv_head.weight",
+                "classifier.weight",
+            ],
+            r"blocks\.0\.0\.bn1\.weight, .*conv_stem\.weight",
+        ),
+    ],
+    ids=["VGG", "EfficientNet"],
+)
+def test_weights_of_other_names_are_listed_as_unexpected(
+    keys: list[str], unexpected: str, tmp_path: Path
+) -> None:
+    torch.save({key: torch.ones(64) for key in keys}, tmp_path / "x.pth")
+    with pytest.raises(BirdlabError, match=rf"Missing: .*conv1\.weight.*; unexpected: {unexpected}"):
+        ResNetDecoder(weights=str(tmp_path / "x.pth"))
+
+
+def test_weights_of_a_parallel_network_are_those_of_the_network(resnet34_file: Path, tmp_path: Path) -> None:
+    trained = load_state(resnet34_file)
+    torch.save({f"module.{key}": value for key, value in trained.items()}, tmp_path / "parallel.pth")
+    net = ResNetDecoder(weights=str(tmp_path / "parallel.pth"))
+    assert torch.equal(net.encoder.conv1.weight, trained["conv1.weight"])
 
 
 def test_weights_that_do_not_fit_change_nothing() -> None:
@@ -217,6 +253,26 @@ def test_encoder_weights_without_network_say_which_files_go_where(monkeypatch: p
         assert said in str(caught.value)
 
 
+def test_networks_of_segmentation_models_pytorch_start_from_a_file_or_a_whole_network(
+    resnet34_file: Path, tmp_path: Path
+) -> None:
+    cfg = config.compose(["model=fpn", f"model.weights={resnet34_file}", *SMALL])
+    trained = load_state(resnet34_file)
+    net = build.build_task(cfg).net
+    own = net.get_submodule("encoder").state_dict()
+    grey = trained["conv1.weight"].sum(dim=1, keepdim=True)
+    torch.testing.assert_close(own["conv1.weight"], grey)
+    assert torch.equal(own["layer4.2.conv2.weight"], trained["layer4.2.conv2.weight"])
+    torch.save({f"net.{key}": value for key, value in net.state_dict().items()}, tmp_path / "fpn.ckpt")
+    whole = [f"model.weights={tmp_path / 'fpn.ckpt'}", *SMALL]
+    again = build.build_task(config.compose(["model=fpn", *whole])).net
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), net.parameters(), strict=True))
+    with pytest.raises(BirdlabError, match=r"fpn\.ckpt holds .*; unexpected: decoder\."):
+        build.build_task(config.compose(["model=manet", *whole]))
+    with pytest.raises(BirdlabError, match=r"say model\.encoder_weights=imagenet"):
+        build.build_task(config.compose(["model=fpn", "model.weights=imagenet", *SMALL]))
+
+
 def test_encoder_weights_that_do_not_exist_are_named() -> None:
     cfg = config.compose(["model=fpn", "model.encoder_weights=imagnet", *SMALL])
     with pytest.raises(BirdlabError, match=r"Wrong pretrained weights `imagnet`.*'imagenet'"):
@@ -228,6 +284,7 @@ def test_encoder_weights_that_do_not_exist_are_named() -> None:
     [
         ["model=resnet34_decoder", "model.weights=gone.pth"],
         ["model=fpn", "model.encoder_weights=imagenet"],
+        ["model=fpn", "model.weights=gone.pth"],
         ["model=unet", "model.widths=[4,8]"],
     ],
 )

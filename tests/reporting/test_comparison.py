@@ -105,6 +105,37 @@ def test_of_a_loss_the_lowest_is_best() -> None:
     assert rank([high, low], "iou") is None
 
 
+def test_all_are_compared_with_a_baseline() -> None:
+    groups = [seeds("down", 0.3), seeds("base", 0.5), seeds("same", 0.5), seeds("up", 0.6)]
+    found = rank(groups, "iou", groups[1])
+    assert found is not None
+    assert found.best is groups[3]
+    assert found.baseline is groups[1]
+    assert [one.label for one in found.better] == ["up"]
+    assert not found.supported  # nothing is said of the best against each other
+    differences = {
+        rival.condition.label: rival.comparison.difference for rival in found.rivals if rival.comparison
+    }
+    assert differences == pytest.approx({"up": 0.1, "same": 0, "down": -0.2}, abs=0.02)
+    assert all(rival.comparison and rival.p >= rival.comparison.p for rival in found.rivals)
+    assert (
+        found.verdict("IoU")
+        == "IoU against ‘base’: better ‘up’; worse ‘down’; not to be told from it ‘same’."
+    )
+    assert rank(groups, "iou", condition("none", [])) is None
+
+
+def test_less_of_a_loss_than_the_baseline_is_better() -> None:
+    base, low = seeds("base", 0.5), seeds("low", 0.3)
+    for record in (*base.runs, *low.runs):
+        record.scores["test_tuned/loss"] = record.scores["test_tuned/iou"]
+        for row in record.samples:
+            row["loss"] = row["iou"]  # type: ignore[index]
+    found = rank([base, low], "loss", base)
+    assert found is not None
+    assert found.better == [low]
+
+
 def test_alone_there_is_nothing_to_say() -> None:
     found = rank([seeds("only", 0.5)], "iou")
     assert found is not None

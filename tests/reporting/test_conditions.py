@@ -101,6 +101,45 @@ def test_what_follows_from_the_study_is_its_name() -> None:
     assert [one.label for one in conditions(runs)] == ["one", "two"]
 
 
+def test_what_an_ablation_changes_is_its_name() -> None:
+    """As +sweep=ablations has them: a switch, another network, another size."""
+    resunet = "model: {_target_: birdlab.models.resunet.ResUNet, residual: RESIDUAL}"
+    other = "model: {_target_: segmentation_models_pytorch.Unet, encoder_name: mobilenet_v2}"
+    rows = [
+        ("none", resunet.replace("RESIDUAL", "true"), 128),
+        ("no_residual", resunet.replace("RESIDUAL", "false"), 128),
+        ("mobilenet_encoder", other, 128),
+        ("resolution_256", resunet.replace("RESIDUAL", "true"), 256),
+    ]
+    runs = [
+        from_config(
+            name, f"name: study\nablation: {name}\ndata: {{image_size: [{size}, {size}]}}\n{model}", seed
+        )
+        for name, model, size in rows
+        for seed in (0, 1)
+    ]
+    names = [name for name, *_ in rows]
+    assert [one.label for one in conditions(runs)] == names
+    assert factors(runs) == {"ablation": [name for name in names for _ in (0, 1)]}
+    rates = [
+        record(f"{ablation}{rate}", ablation=ablation, optimizer__lr=rate, model__residual=ablation == "none")
+        for ablation in ("none", "no_residual")
+        for rate in (0.1, 0.01)
+    ]
+    assert [one.label for one in conditions(rates)] == [
+        *("none, lr 0.1", "none, lr 0.01", "no_residual, lr 0.1", "no_residual, lr 0.01")
+    ]
+    studies = [
+        record(f"{name}{ablation}", name=name, epochs=epochs, ablation=ablation)
+        for name, epochs in (("one", 3), ("two", 5))
+        for ablation in ("none", "plain")
+    ]
+    assert factors(studies) == {
+        "name": ["one", "one", "two", "two"],
+        "ablation": ["none", "plain", "none", "plain"],
+    }
+
+
 def test_the_same_data_in_another_folder_is_no_factor() -> None:
     def runs(*hashes: str | None) -> list[RunRecord]:
         return [

@@ -102,6 +102,27 @@ def test_comparisons_are_corrected(written: Path) -> None:
     assert all(float(row["low"]) <= float(row["difference"]) <= float(row["high"]) for row in rows)
 
 
+def test_a_baseline_takes_the_place_of_the_best(grid: Path, tmp_path: Path) -> None:
+    target = report([grid], tmp_path / "report", None, None, baseline="adam, lr 0.001")
+    rows = [row for row in table(target / "comparisons.csv") if row["score"] == "iou"]
+    assert {row["baseline"] for row in rows} == {"adam, lr 0.001"}
+    assert "best" not in rows[0]
+    assert {row["other"]: float(row["difference"]) > 0 for row in rows}["adam, lr 0.01"]
+    for file in ("tables.md", "report.html"):
+        written = (target / file).read_text()
+        assert "IoU: the others against adam, lr 0.001" in written
+        assert "Bold: better than adam, lr 0.001 (p" in written.replace("&lt;", "<")
+    assert "IoU against ‘adam, lr 0.001’: better ‘adam, lr 0.01’;" in (target / "report.html").read_text()
+
+
+def test_an_unknown_baseline_is_refused_with_the_known_ones(grid: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        BirdlabError, match=r"--baseline 'adam, 0\.01': .*nearest: adam, lr 0\.01\. There are: .*; "
+    ):
+        report([grid], tmp_path / "other", None, None, baseline="adam, 0.01")
+    assert not (tmp_path / "other").exists()
+
+
 def test_nothing_but_a_report_is_overwritten(grid: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "results.csv").write_text("mine")
