@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from birdlab import __version__, licence
 from birdlab.files import replacing_folder, write_text
 from birdlab.reporting import failing
-from birdlab.reporting.comparison import common_samples, macro_f1, sample_scores
+from birdlab.reporting.comparison import POOLED, common_samples, sample_scores
 from birdlab.reporting.conditions import Condition, shown
 from birdlab.reporting.read import RunRecord
 from birdlab.reporting.rendering import Cell, Table, escaped_markdown
@@ -110,9 +110,9 @@ def is_species(run: RunRecord) -> bool:
 
 def interval(condition: Condition, score: str) -> Estimate | None:
     """A score's mean with what it lies between, if the runs keep enough of each sample."""
-    if score == "macro_f1":
+    if score in POOLED:
         samples = common_samples(condition.runs)
-        seeds = [one for one in (macro_f1(run, samples) for run in condition.runs) if one is not None]
+        seeds = [one for run in condition.runs if (one := POOLED[score](run, samples)) is not None]
         return estimate_statistic(seeds, [group for _, group, *_ in samples]) if seeds else None
     scores = [found for run in condition.runs if (found := sample_scores(run, score))]
     common = sorted(set.intersection(*map(set, scores))) if scores else []
@@ -213,7 +213,7 @@ def _scores(condition: Condition) -> Table:
         ("score", "this network", "95 % interval", *run.references),
         tuple(rows),
         f"{deviation}The interval is a bootstrap over {over}; — where a score is of all recordings at once "
-        "(but macro F1), or the same for all.",
+        "(but macro F1 and the callers' micro F1), or the same for all.",
     )
 
 

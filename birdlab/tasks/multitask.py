@@ -9,8 +9,10 @@ from torch.nn import functional as F
 
 from birdlab.errors import BirdlabError
 from birdlab.metrics import SpeciesScores
+from birdlab.metrics.classification import hits_and_errors
 from birdlab.models.two_heads import TwoHeads
 from birdlab.tasks.base import Batch
+from birdlab.tasks.classification import joined_names, probability_columns
 from birdlab.tasks.segmentation import SegmentationTask, foreground_logits, truth
 
 _SCORED = ("average_precision", "roc_auc", "micro_f1")
@@ -49,6 +51,7 @@ class MultitaskTask(SegmentationTask):
         self.logged = {**self.logged, **{f"val/callers_{name}": "max" for name in _SCORED}}
         self.val_callers = SpeciesScores(len(names), multilabel=True)
         self.test_callers = SpeciesScores(len(names), multilabel=True)
+        self._test_ids: list[str] = []
 
     def both(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits of bird [B, F, T] and of who is heard [B, K], from one pass."""
@@ -77,12 +80,35 @@ class MultitaskTask(SegmentationTask):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         mask, callers = self.both(batch)
         self.test_callers.update(callers, batch["label"])
+        self._test_ids += batch["id"]
         self.count_test(mask, batch)
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
         scores = self.test_callers.compute()
         named = {f"callers_{name}": scores[name] for name in _SCORED}
-        self.tested = replace(self.tested, scores=self.tested.scores | named)
-        self.log_dict({f"test/{name}": value for name, value in named.items()})
+        ids, self._test_ids = self.gathered(self._test_ids), []
+        said = {row["id"]: row for row in self._said(ids)}
+        self.tested = replace(
+            self.tested,
+            # The threshold is the mask's: at either, the names are the same.
+            scores=self.tested.scores | named,
+            tuned=(self.tested.tuned or {}) | named,
+            samples=[row | said[row["id"]] for row in self.tested.samples],
+        )
+        self.log_dict({f"{block}/{name}": named[name] for block in ("test", "test_tuned") for name in named})
         self.test_callers.reset()
+
+    def _said(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Who is heard in each window and who is said to be, for ``scores.csv``; and how many of these are
+        right, or wrong, from which micro F1 follows for any choice of windows."""
+        logits, truth = self.test_callers.logits_and_truth()
+        counts = (count.tolist() for count in hits_and_errors(logits, truth))
+        return [
+            {"id": id, "label": joined_names(self.names, there > 0)}
+            | probability_columns(self.names, probability)
+            | {"callers_right": right, "callers_wrong": wrong}
+            for id, probability, there, right, wrong in zip(
+                ids, logits.sigmoid(), truth, *counts, strict=True
+            )
+        ]

@@ -18,8 +18,12 @@ from birdlab.data.folders import ImageFolders
 from birdlab.data.multitask import MultitaskData
 from birdlab.data.synthetic import Synthetic
 from birdlab.errors import BirdlabError
+from birdlab.evaluate import evaluate
 from birdlab.models.resunet import ResUNet
 from birdlab.models.two_heads import TwoHeads
+from birdlab.reporting.comparison import callers_micro_f1, common_samples
+from birdlab.reporting.read import RunRecord
+from birdlab.reporting.tables import printed_scores
 from birdlab.run import Run
 from birdlab.train import train
 
@@ -120,6 +124,34 @@ def test_only_networks_with_two_heads(folder: Path) -> None:
     config.fill(cfg, {"task.names": ["high", "low"], "task.classes": 2})
     with pytest.raises(BirdlabError, match="ResUNet has one head; set model=two_heads"):
         build_task(cfg)
+
+
+def test_who_is_said_to_be_heard_is_scored_printed_and_kept(folder: Path) -> None:
+    """In the terminal, in the scores that reports and cards print, and window by window."""
+    cfg = config.compose([*words(folder, folder), "data.fractions=[0,0.5,0.5]"])
+    data = build_data(cfg)
+    config.fill(cfg, data.settled())
+    task = build_task(cfg)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    found = evaluate(task, data, trainer)
+    shown = {"callers_average_precision", "callers_roc_auc", "callers_micro_f1"}
+    assert shown < found.columns.keys()
+    assert "names: mean AP" in [str(cell) for cell in found.table().columns[0].cells]
+
+    blocks = found.as_dict()
+    scores = {f"{block}/{name}": blocks[block][name] for block in ("test", "test_tuned") for name in shown}
+    rows = [{name: str(value) for name, value in row.items()} for row in found.samples]
+    record = RunRecord(Path("run"), "run", "finished", scores=scores, samples=rows)
+    assert set(printed_scores([record])) == shown
+
+    for row in found.samples:
+        number = int(row["id"].split("@")[0][2:]) % 4
+        assert row["label"] == ("nocall", "low", "high", "high low")[number]
+        assert {"p_high", "p_low", "iou"} < row.keys()
+    keys = common_samples([record])
+    statistic = callers_micro_f1(record, keys)
+    assert statistic is not None
+    assert statistic(np.arange(len(keys))) == pytest.approx(record.score("callers_micro_f1"))
 
 
 def test_augmentation_that_mixes_windows_is_refused(folder: Path) -> None:
