@@ -81,6 +81,7 @@ def card(condition: Condition, stated_licence: str | None = None) -> str:
         head=yaml.safe_dump(_head(condition, stated_licence), sort_keys=False, allow_unicode=True),
         title=_name(condition),
         species=species,
+        callers=_names_callers(run),
         synthetic=data.startswith("birdlab.data.synthetic"),
         several=len(condition.runs) > 1,
         run=run,
@@ -105,7 +106,16 @@ def _folder(run: RunRecord) -> str:
 
 def is_species(run: RunRecord) -> bool:
     """Whether a run names species, and doesn't mark pixels."""
-    return str(run.config.get("task.module._target_", "")).endswith("ClassificationTask")
+    return _task(run).endswith("ClassificationTask")
+
+
+def _names_callers(run: RunRecord) -> bool:
+    """Whether a run marks pixels and says who is heard, both."""
+    return _task(run).endswith("MultitaskTask")
+
+
+def _task(run: RunRecord) -> str:
+    return str(run.config.get("task.module._target_", ""))
 
 
 def interval(condition: Condition, score: str) -> Estimate | None:
@@ -163,7 +173,7 @@ def _facts(condition: Condition) -> Table:
     seen = {key: config[f"data.{key}"] for key in _INPUT if config.get(f"data.{key}") is not None}
     return _pairs(
         {
-            "task": "species of a recording" if is_species(run) else "bird or not, for each cell",
+            "task": _asked(run),
             "network": _built(run, "model"),
             "parameters": _number(run.cost("parameters"), ",.0f"),
             "what it sees": ", ".join(f"{key} {shown(value)}" for key, value in seen.items()),
@@ -176,6 +186,14 @@ def _facts(condition: Condition) -> Table:
     )
 
 
+def _asked(run: RunRecord) -> str:
+    """What the network answers."""
+    if is_species(run):
+        return "species of a recording"
+    marks = "bird or not, for each cell"
+    return f"{marks}; who is heard, for each window" if _names_callers(run) else marks
+
+
 def _data(run: RunRecord, its_licence: str) -> Table:
     names = run.config.get("task.names")
     return _pairs(
@@ -185,7 +203,11 @@ def _data(run: RunRecord, its_licence: str) -> Table:
             "manifest (SHA-256 of splits, names and sizes)": str(run.facts.get("data_hash", "unknown")),
             "licence": its_licence,
         }
-        | ({"species": ", ".join(map(str, names))} if isinstance(names, list) else {}),
+        | (
+            {"callers" if _names_callers(run) else "species": ", ".join(map(str, names))}
+            if isinstance(names, list)
+            else {}
+        ),
     )
 
 

@@ -179,6 +179,27 @@ def test_where_species_fail_and_what_silence_brings() -> None:
     assert "The run keeps nothing of single samples" in several
 
 
+def test_a_card_of_both_tasks_says_what_it_marks_and_whom_it_names() -> None:
+    names = ["chirp", "trill"]
+    config = {"task.module._target_": "birdlab.tasks.MultitaskTask", "task.names": names}
+    scores = {"test_tuned/iou": 0.5, "test_tuned/callers_average_precision": 0.75}
+    rows = [{"id": f"{n}", "callers_right": "1", "callers_wrong": f"{n % 2}"} for n in range(8)]
+    scores["test_tuned/callers_micro_f1"] = 16 / 20
+    run = RunRecord(Path("run"), "run", "finished", config=config, scores=scores, samples=rows)
+    body = parts(card(Condition("both", {}, (run,))))[1]
+    assert "Marks, cell by cell" in body
+    assert "names no species" not in body
+    assert "It names the callers listed above and no others" in body
+    assert facts(body)["callers"] == "chirp, trill"
+    assert facts(body)["task"] == "bird or not, for each cell; who is heard, for each window"
+    assert "birdlab.predict run recordings/" in body
+    (found,) = (table for table in tables(body) if table[0][0] == "score")
+    by_score = {row[0]: row[1:] for row in found[2:]}
+    assert by_score["callers' average precision"] == ["0.750", "—"]
+    low, high = map(float, by_score["callers' micro F1"][1].split(" to "))
+    assert low < 0.8 < high
+
+
 @pytest.mark.parametrize(
     "evil", ["a\n---\nb", "<script>", "```\nrm", "| x | y |", "[x](http://y)", "{{ 1 + 1 }}"]
 )
