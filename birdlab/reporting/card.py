@@ -91,6 +91,7 @@ def card(condition: Condition, stated_licence: str | None = None) -> str:
         failures=failing.species_tables(run) if species else failing.mask_tables(run),
         calibration=_calibration(condition),
         coverage=failing.coverage_table(run) if species else None,
+        folds=_folds(run),
         cost=_cost(condition),
         provenance=_provenance(condition),
         path=_one_line(shlex.quote(_folder(run))),
@@ -240,17 +241,19 @@ def _scores(condition: Condition) -> Table:
 
 
 def _calibration(condition: Condition) -> Table:
-    run = condition.runs[0]
-    block = {
-        name: run.scores.get(f"test/{name}") for name in ("calibration_error", "calibration_error_unscaled")
-    }
+    # Not `Condition.values`: errors are of probabilities, whatever the threshold.
+    errors, unscaled = (
+        [run.scores[f"test/{name}"] for run in condition.runs if f"test/{name}" in run.scores]
+        for name in ("calibration_error", "calibration_error_unscaled")
+    )
     return _pairs(
         {
-            "temperature (validation)": _number(run.cost("temperature"), ".3f"),
-            "threshold (validation)": _number(run.cost("threshold"), ".3f"),
-            "expected calibration error (test)": _number(block["calibration_error"], ".4f"),
-            "the same without the temperature": _number(block["calibration_error_unscaled"], ".4f"),
+            "temperature (validation)": mean_cell(condition.facts("temperature")).text,
+            "threshold (validation)": mean_cell(condition.facts("threshold")).text,
+            "expected calibration error (test)": mean_cell(errors, digits=4).text,
+            "the same without the temperature": mean_cell(unscaled, digits=4).text,
         },
+        "± is the standard deviation over seeds." if len(condition.runs) > 1 else "",
     )
 
 
@@ -261,9 +264,15 @@ def _cost(condition: Condition) -> Table:
         values = condition.facts(name)
         return _number(unit * statistics.fmean(values), form) if values else "—"
 
+    folds = _folds(run)
+    starts = dict.fromkeys(
+        str(start) for each in condition.runs if (start := each.config.get("start_from")) is not None
+    )
+    before = {"not in that time": f"the training that it goes on from, {', '.join(starts)}"} if starts else {}
     return _pairs(
         {
-            "time (min)": mean("wall_s", ".1f", 1 / 60),
+            f"time of all {folds} folds (min)" if folds else "time (min)": mean("wall_s", ".1f", 1 / 60),
+            **before,
             "samples/s": mean("samples_per_s", ".1f"),
             "peak memory (GB)": mean("peak_memory_gb", ".2f"),
             "device": str(run.facts.get("device", "unknown")),
@@ -271,6 +280,12 @@ def _cost(condition: Condition) -> Table:
             "precision": str(run.facts.get("precision", "unknown")),
         },
     )
+
+
+def _folds(run: RunRecord) -> int | None:
+    """How many folds a run was put together from."""
+    folds = run.facts.get("folds")
+    return folds if isinstance(folds, int) else None
 
 
 def _provenance(condition: Condition) -> Table:
@@ -306,9 +321,9 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _pairs(content: dict[str, str]) -> Table:
+def _pairs(content: dict[str, str], note: str = "") -> Table:
     rows = ((Cell(key, key), Cell(value or "—", value)) for key, value in content.items())
-    return Table("", ("", ""), tuple(rows))
+    return Table("", ("", ""), tuple(rows), note)
 
 
 def _built(run: RunRecord, group: str) -> str:

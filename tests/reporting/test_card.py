@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,32 @@ def test_a_card_of_both_tasks_says_what_it_marks_and_whom_it_names() -> None:
     assert by_score["callers' average precision"] == ["0.750", "—"]
     low, high = map(float, by_score["callers' micro F1"][1].split(" to "))
     assert low < 0.8 < high
+
+
+def test_what_all_folds_took_is_not_said_to_be_one_training() -> None:
+    folds = []
+    for number in range(5):
+        whole = species_record(**{"seed": 0, "data.fold": number, "start_from": "outputs/first"})
+        rows = [{**row, "id": f"{number}-{row['id']}"} for row in whole.samples]
+        folds.append(replace(whole, samples=rows, facts={"wall_s": 120.0, "peak_memory_gb": 1.0}))
+    (joined,) = conditions(folds)
+    body = parts(card(joined))[1]
+    assert facts(body)["time of all 5 folds (min)"] == "10.0"
+    assert "## Cost of all 5 folds\n" in body
+    assert "one training" not in body
+    assert facts(body)["not in that time"].endswith("outputs/first")
+    alone = parts(card(Condition("birds", {}, (species_record(),))))[1]
+    assert "## Cost of one training\n" in alone
+    assert "not in that time" not in alone
+
+
+def test_calibration_is_that_of_all_seeds(made_run: MakeRun, tmp_path: Path) -> None:
+    for seed, temperature in enumerate((1.0, 1.5, 2.0)):
+        folder = made_run(tmp_path / f"{seed}", seed=seed)
+        metrics = json.loads((folder / "metrics.json").read_text())
+        (folder / "metrics.json").write_text(json.dumps(metrics | {"temperature": temperature}))
+    (several,) = conditions(read_runs(find_runs([tmp_path])))
+    assert facts(parts(card(several))[1])["temperature (validation)"] == "1.500 ± 0.500"
 
 
 @pytest.mark.parametrize(
