@@ -82,6 +82,11 @@ def card(condition: Condition, stated_licence: str | None = None) -> str:
         title=_name(condition),
         species=species,
         callers=_names_callers(run),
+        untrained=[
+            part
+            for part in ("mask", "callers")
+            if _names_callers(run) and run.config.get(f"task.module.{part}_weight") == 0
+        ],
         synthetic=data.startswith("birdlab.data.synthetic"),
         several=len(condition.runs) > 1,
         run=run,

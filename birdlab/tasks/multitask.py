@@ -26,28 +26,41 @@ class MultitaskTask(SegmentationTask):
     Args:
         args, settings: see `SegmentationTask`. The network is a `TwoHeads`.
         names: of who may be heard, in the order of the logits.
-        callers_weight: of their binary cross-entropy beside the loss of the mask.
+        mask_weight: of the loss of the mask; 0 learns the names alone.
+        callers_weight: of the names' binary cross-entropy; 0 learns the mask alone.
 
     Raises:
-        BirdlabError: if the names are not known, the weight is negative, or the network has one head only.
+        BirdlabError: if the names are not known, a weight is negative or both are 0, or the network has one
+            head only.
     """
 
     net: TwoHeads
 
     def __init__(
-        self, *args: Any, names: Sequence[str] | None, callers_weight: float = 0.5, **settings: Any
+        self,
+        *args: Any,
+        names: Sequence[str] | None,
+        mask_weight: float = 1.0,
+        callers_weight: float = 0.5,
+        **settings: Any,
     ) -> None:
         super().__init__(*args, **settings)
         if not names:
             raise BirdlabError("task.names has no value: birdlab.train takes it from the data set.")
-        if not callers_weight >= 0:
-            raise BirdlabError(f"task.module.callers_weight={callers_weight}: give 0 or more.")
+        weights = {"mask_weight": mask_weight, "callers_weight": callers_weight}
+        for name, weight in weights.items():
+            if not weight >= 0:
+                raise BirdlabError(f"task.module.{name}={weight}: give 0 or more.")
+        if not any(weights.values()):
+            raise BirdlabError(
+                "task.module.mask_weight and callers_weight are both 0: there is nothing to learn."
+            )
         if not isinstance(self.net, TwoHeads):
             raise BirdlabError(
                 f"task=multitask: {type(self.net).__name__} has one head; set model=two_heads."
             )
         self.names = tuple(names)
-        self.callers_weight = callers_weight
+        self.mask_weight, self.callers_weight = mask_weight, callers_weight
         self.logged = {**self.logged, **{f"val/callers_{name}": "max" for name in _SCORED}}
         self.val_callers = SpeciesScores(len(names), multilabel=True)
         self.test_callers = SpeciesScores(len(names), multilabel=True)
@@ -60,7 +73,8 @@ class MultitaskTask(SegmentationTask):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         mask, callers = self.both(batch)
-        loss: Tensor = self.loss(mask, truth(batch))
+        # A weight of 0 keeps its part in the graph: parallel training waits for every parameter's gradient.
+        loss: Tensor = self.mask_weight * self.loss(mask, truth(batch))
         loss = loss + self.callers_weight * F.binary_cross_entropy_with_logits(callers, batch["label"])
         self.train_loss.update(loss.detach())
         return loss

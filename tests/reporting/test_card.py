@@ -199,6 +199,10 @@ def test_a_card_of_both_tasks_says_what_it_marks_and_whom_it_names() -> None:
     assert by_score["callers' average precision"] == ["0.750", "—"]
     low, high = map(float, by_score["callers' micro F1"][1].split(" to "))
     assert low < 0.8 < high
+    assert "means nothing" not in body
+    for key, useless in (("mask_weight", "what it marks"), ("callers_weight", "whom it names")):
+        run = replace(run, config=config | {f"task.module.{key}": 0})
+        assert f"{useless} means nothing" in card(Condition("both", {}, (run,)))
 
 
 def test_what_all_folds_took_is_not_said_to_be_one_training() -> None:

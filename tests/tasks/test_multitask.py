@@ -154,6 +154,39 @@ def test_who_is_said_to_be_heard_is_scored_printed_and_kept(folder: Path) -> Non
     assert statistic(np.arange(len(keys))) == pytest.approx(record.score("callers_micro_f1"))
 
 
+def test_weights_choose_what_is_learned(folder: Path) -> None:
+    """Neither head alone changes the other's, and what is learned is there whichever is left out."""
+    learned = {}
+    for part, other in (("mask", "callers"), ("callers", "mask")):
+        cfg = config.compose([*words(folder, folder), f"task.module.{other}_weight=0"])
+        data = build_data(cfg)
+        config.fill(cfg, data.settled())
+        task = build_task(cfg)
+        batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+        task.training_step(batch, 0).backward()
+        learned[part] = {name for name, weight in task.named_parameters() if bool((weight.grad != 0).any())}
+    assert learned["mask"] & learned["callers"]
+    assert any("callers" in name for name in learned["callers"] - learned["mask"])
+    assert "net.head.weight" in learned["mask"] - learned["callers"]
+
+
+def test_weights_that_leave_nothing_to_learn_are_refused(folder: Path) -> None:
+    for weights, said in (
+        (("mask_weight=0", "callers_weight=0"), "both 0"),
+        (("mask_weight=-1",), "mask_weight=-1.*0 or more"),
+    ):
+        cfg = config.compose([*words(folder, folder), *(f"task.module.{each}" for each in weights)])
+        config.fill(cfg, {"task.names": ["high", "low"], "task.classes": 2})
+        with pytest.raises(BirdlabError, match=said):
+            build_task(cfg)
+
+
+def test_names_with_spaces_are_chosen_on_the_command_line() -> None:
+    """As experiments/multitask/README.md does."""
+    cfg = config.compose(["+experiment=multitask", "task.names=[Parus major,Athene noctua]"])
+    assert list(cfg.task.datamodule.names) == ["Parus major", "Athene noctua"]
+
+
 def test_augmentation_that_mixes_windows_is_refused(folder: Path) -> None:
     data = build_data(config.compose([*words(folder, folder), "augment.mix=0.2"]))
     with pytest.raises(BirdlabError, match=r"Set augment\.mix=0"):
