@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from omegaconf import OmegaConf
 from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from birdlab.cores import cpu_count
+from birdlab.data.source import recording_id, source_recording
+from birdlab.errors import BirdlabError
 from birdlab.files import write_json
 from birdlab.metrics import REPORTED_THRESHOLDS, CoverageCurve
 from birdlab.prediction import alarms
@@ -20,6 +23,8 @@ from birdlab.prediction.network import Network
 from birdlab.prediction.opening import open_any
 from birdlab.reporting.failing import coverage_of
 from birdlab.reporting.read import read_run
+from birdlab.run import Run
+from birdlab.trained_on import trained_on
 
 
 def score_bird_free(run: Path, folder: Path, output: Path | None, *, trust: bool) -> None:
@@ -31,15 +36,37 @@ def score_bird_free(run: Path, folder: Path, output: Path | None, *, trust: bool
         output: JSON file, or None.
         trust: build what birdlab doesn't ship, too.
 
+    Recordings that the run was trained on are left out; of an exported file that isn't known.
+
     Raises:
-        BirdlabError: if there are no recordings, or one can't be read.
+        BirdlabError: if there are no recordings, all of them were trained on, or one can't be read.
     """
     files = alarms.recordings_in(folder)
     network = open_any(run, trust=trust, threads=1)
+    if run.is_dir():
+        everything, files = files, unheard(Run.open(run), files)
+        if left_out := len(everything) - len(files):
+            said = f"{left_out} of {len(everything)} recordings were trained on and are left out."
+            if not files:
+                raise BirdlabError(f"--bird-free {folder}: {said} Give others.")
+            Console(soft_wrap=True, highlight=False).print(said)
     if isinstance(network, Namer):
         _score_names(network, coverage_of(read_run(run, run.name)) if run.is_dir() else None, files, output)
     else:
         _score_marks(network, files, output)
+
+
+def unheard(run: Run, files: Sequence[Input]) -> list[Input]:
+    """The recordings that a run was neither trained nor validated on, nor augmented with."""
+    heard = trained_on(run)
+    noise = OmegaConf.select(run.config(trust=True), "augment.noise")  # only read
+    backgrounds = Path(noise).expanduser().resolve() if noise else None
+    return [
+        each
+        for each in files
+        if heard.isdisjoint({recording_id(each.path.stem), source_recording(each.path)})
+        and (backgrounds is None or not each.path.resolve().is_relative_to(backgrounds))
+    ]
 
 
 def _score_marks(network: Network, files: Sequence[Input], output: Path | None) -> None:

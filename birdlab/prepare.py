@@ -17,6 +17,7 @@ from birdlab.devices import Devices
 from birdlab.errors import BirdlabError
 from birdlab.run import Run
 from birdlab.tasks import Task
+from birdlab.trained_on import runs_before, trained_on
 
 RESUMABLE = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.limit_")
 """What may stand beside ``resume=DIR``; everything else comes from that run's config."""
@@ -97,22 +98,18 @@ def check_classifier(task: Task, data: ClassificationData) -> None:
 
 
 def check_start(cfg: DictConfig, data: SourceData) -> None:
-    """What a network is tested on was not trained on by the run that it starts from.
+    """What a network is tested on was not trained on by the run that it starts from, or by one before it.
 
     Raises:
         BirdlabError: names a recording that was.
     """
     tested = data.recordings("test")
-    for key in ("start_from", "model.weights"):
-        start = OmegaConf.select(cfg, key)
-        # A run directory, or a file in its checkpoints.
-        path = Path(str(start)).expanduser()
-        folders = (path, *path.parents[:2]) if start else ()
-        trained = {name for folder in folders for name in Run(folder).recordings("train", "val")}
-        if both := sorted(tested & trained):
+    for key, before in runs_before(cfg):
+        if both := sorted(tested & trained_on(before)):
             raise BirdlabError(
-                f"{key}={start} was trained on {len(both)} recordings that are to be tested now, e.g. "
-                f"{both[0]}: scores would be too good. Start from a run that has the same test split."
+                f"{key}={OmegaConf.select(cfg, key)} was trained on {len(both)} recordings that are to be "
+                f"tested now, e.g. {both[0]}: scores would be too good. Start from a run that has the same "
+                "test split."
             )
 
 

@@ -19,7 +19,7 @@ from birdlab.figures.probing import few_recordings
 from birdlab.figures.style import save
 from birdlab.files import write_csv
 from birdlab.probing.backbone import Backbone
-from birdlab.probing.curve import Point, folds_of, learning_curve, summary
+from birdlab.probing.curve import Fold, Point, folds_of, learning_curve, summary, unheard
 from birdlab.probing.embeddings import embedded
 from birdlab.probing.runs import of_run
 
@@ -28,6 +28,8 @@ FILES = ("results.csv", "summary.csv", "learning_curve.png")
 
 def probe(cfg: DictConfig, backbones: Mapping[str, Backbone]) -> dict[str, list[Point]]:
     """The learning curve of a head on each backbone's embeddings.
+
+    No recording is tested that one of the backbones was trained on: all are tested on the same ones.
 
     Args:
         cfg: of the root ``probe``: data set, numbers of recordings, draws.
@@ -42,7 +44,8 @@ def probe(cfg: DictConfig, backbones: Mapping[str, Backbone]) -> dict[str, list[
         raise BirdlabError(
             f"{type(source).__name__} has no species: set data=birdclef or data=synthetic_species."
         )
-    folds = folds_of(source)
+    folds = unheard(folds_of(source), {name for backbone in backbones.values() for name in backbone.heard})
+    _say_what_is_left_out(folds)
     samples = {sample.id: sample for fold in folds for sample in (*fold.train, *fold.test)}
     directory = Path(cfg.loader.cache_dir).expanduser() if cfg.loader.cache_dir else default_directory()
     curves = {}
@@ -134,6 +137,18 @@ def _composed(words: Sequence[str], config_dir: Path | None) -> DictConfig:
     cfg = config.compose_unchecked(words, config_dir, root="probe")
     config.check_keys(cfg)
     return cfg
+
+
+def _say_what_is_left_out(folds: Sequence[Fold]) -> None:
+    left_out = sum(fold.left_out for fold in folds)
+    if left_out:
+        tested = sum(len(fold.test) for fold in folds)
+        Console(stderr=True).print(
+            f"{left_out} of {left_out + tested} recordings were trained on by a run that is probed: heads "
+            "learn from them, but they aren't tested, with any backbone.",
+            style="yellow",
+            highlight=False,
+        )
 
 
 def _check(cfg: DictConfig) -> None:

@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from birdlab import config
+from birdlab.build import build_source
 from birdlab.sweep import plan
 from birdlab.tasks.segmentation import foreground_logits
 
@@ -65,6 +67,22 @@ def test_each_choice_composes(group: str, choice: str) -> None:
     study = ["+experiment=mobilenet_optimizers"] if choice in SPECIES else []
     study = ["+experiment=multitask"] if choice in MULTITASK else study
     config.compose([*study, f"{group}={choice}", *MANDATORY.get(choice, [])])
+
+
+@pytest.mark.parametrize("words", [["+experiment=species_frontier"], ["+experiment=multilabel"], ["probe"]])
+def test_recipes_for_recordings_of_one_s_own_leave_out_no_species(
+    words: list[str], species_files: ModuleType, tmp_path: Path
+) -> None:
+    """The paper's six are the default of its own studies alone."""
+    species = [f"bird{number}" for number in range(8)]
+    species_files.birdclef_files(tmp_path, dict.fromkeys(species, (0.3,)))
+    data = ["data=birdclef", f"data.root={tmp_path}"]
+    cfg = (
+        config.compose_unchecked(data, root="probe")
+        if words == ["probe"]
+        else config.compose([*words, *data])
+    )
+    assert build_source(cfg).names == tuple(species)
 
 
 @pytest.mark.parametrize("choice", ["synthetic_species", "birdclef"])

@@ -69,6 +69,24 @@ def test_runs_stand_beside_other_backbones(words: list[str], tmp_path: Path, run
     assert list(names) == ["mel_statistics", "003_mine"]
 
 
+def test_what_a_run_was_trained_on_is_not_tested(words: list[str], tmp_path: Path, runs: ModuleType) -> None:
+    """With any backbone, so that all are tested on the same ones; it is said, and stands in the tables."""
+    mine = runs.species_run(tmp_path / "mine")
+    every = [f"XC{1000 * species + 100 * number}" for species in (1, 2, 3) for number in range(8)]
+    heard = [name for name in every if not name.endswith("700")]
+    mine.write_json("recordings.json", {"train": heard[:12], "val": heard[12:], "test": []})
+    done = run("mel_statistics", "mine", *words, "recordings=[]")
+    assert done.exit_code == 0, done.stderr
+    assert "21 of 24 recordings were trained on" in " ".join(done.stderr.split())
+    rows = rows_of(tmp_path / "outputs/probe/results.csv")
+    assert [(row["tested"], row["left_out"]) for row in rows] == [("3", "21"), ("3", "21")]
+
+    mine.write_json("recordings.json", {"train": every, "val": [], "test": []})
+    refused = run("mine", *words, "recordings=[]", "--output", "other")
+    assert refused.exit_code == 2
+    assert "trained on all recordings that would be tested" in " ".join(refused.stderr.split())
+
+
 def test_nothing_is_overwritten_unless_asked_for(words: list[str], tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "summary.csv").write_text("mine")

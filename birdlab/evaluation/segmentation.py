@@ -25,7 +25,11 @@ SHOWN = {
     "precision": "prec.",
     "recall": "recall",
     "accuracy": "acc.",
+    "callers_average_precision": "names: mean AP",
+    "callers_roc_auc": "names: ROC-AUC",
+    "callers_micro_f1": "names: micro F1",
 }
+"""Headings by score; the last ones are of networks that say who is heard, too."""
 
 
 @compared.register
@@ -35,7 +39,7 @@ def _(data: SegmentationData, tested: Tested, split: Split, own: SourceData) -> 
     return Evaluation(
         split=split,
         title=f"Scores on the {split} split, at the resolution of the masks",
-        columns=SHOWN,
+        columns={name: heading for name, heading in SHOWN.items() if name in tested.scores},
         network=tested.scores,
         network_tuned=tested.tuned,
         threshold=tested.threshold,

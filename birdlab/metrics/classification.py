@@ -108,12 +108,22 @@ def multi_label_scores(logits: Tensor, truth: Tensor) -> dict[str, float]:
         logits: [N, K].
         truth: shares [N, K]; those above 0 are there.
     """
-    there, said = _with_nobody(truth > 0), _with_nobody(logits > 0)
-    hits, wrong = (there & said).sum(dim=1).double(), (there ^ said).sum(dim=1).double()
+    hits, wrong = (count.double() for count in hits_and_errors(logits, truth))
     return {
         "micro_f1": (2 * hits.sum() / (2 * hits.sum() + wrong.sum())).item(),
         "row_f1": (2 * hits / (2 * hits + wrong)).mean().item(),
     } | _ranked(logits.double(), truth > 0)
+
+
+def hits_and_errors(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each recording how many species are found, and how many are missed or made up: int64 [N] both.
+
+    Args:
+        logits: [N, K]; those above 0 are said.
+        truth: shares [N, K]; those above 0 are there. Nobody counts as one more species.
+    """
+    there, said = _with_nobody(truth > 0), _with_nobody(logits > 0)
+    return (there & said).sum(dim=1), (there ^ said).sum(dim=1)
 
 
 def log_odds(logits: Tensor) -> Tensor:

@@ -21,6 +21,10 @@ class Backbone(Protocol):
         """Of the weights, as it is printed on each use; empty where there is nothing to say."""
 
     @property
+    def heard(self) -> frozenset[str]:
+        """Recordings that the weights were trained on, as far as is known; see `Sample.recordings`."""
+
+    @property
     def sample_rate(self) -> int:
         """Hz of the windows."""
 

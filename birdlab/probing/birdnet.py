@@ -30,6 +30,7 @@ class BirdNET:
 
     name = _FILE.stem
     licence = LICENCE
+    heard: frozenset[str] = frozenset()
     sample_rate = 48_000
     seconds = 3.0
 

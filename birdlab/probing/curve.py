@@ -3,7 +3,7 @@
 import hashlib
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,10 +22,16 @@ SCORES = ("macro_f1", "accuracy", "balanced_accuracy", "average_precision", "roc
 
 @dataclass(frozen=True)
 class Fold:
-    """Recordings to learn from and recordings to name; no visit is on both sides."""
+    """Recordings to learn from and recordings to name; no visit is on both sides.
+
+    Attributes:
+        train, test: the recordings.
+        left_out: how many aren't tested, see `unheard`.
+    """
 
     train: tuple[LabelledStack, ...]
     test: tuple[LabelledStack, ...]
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,12 +43,14 @@ class Point:
         mean_recordings: of a species on average, since some have fewer.
         draw: number of the draw.
         scores: by name, over the test recordings of all folds together.
+        left_out: how many recordings aren't among these, since a backbone was trained on them.
     """
 
     recordings: int | str
     mean_recordings: float
     draw: int
     scores: Mapping[str, float]
+    left_out: int = 0
 
     def row(self) -> dict[str, object]:
         """Of a table."""
@@ -53,6 +61,7 @@ class Point:
             "draw": self.draw,
             **kept,
             "tested": int(self.scores["recordings"]),
+            "left_out": self.left_out,
         }
 
 
@@ -71,6 +80,31 @@ def folds_of(source: SpeciesSource) -> list[Fold]:
     if source.folds is None:
         return [_fold(source.splits())]
     return [_fold(replace(source, fold=number, fold_tests=True).splits()) for number in range(source.folds)]
+
+
+def unheard(folds: Sequence[Fold], heard: Collection[str]) -> list[Fold]:
+    """Folds that test no recording that a backbone was trained on; heads learn from these all the same.
+
+    Args:
+        folds: see `folds_of`.
+        heard: see `Backbone.heard`.
+    Returns:
+        As many folds, of which some may test nothing any more.
+
+    Raises:
+        BirdlabError: if none does.
+    """
+    kept = []
+    for fold in folds:
+        test = tuple(sample for sample in fold.test if sample.recordings().isdisjoint(heard))
+        kept.append(replace(fold, test=test, left_out=len(fold.test) - len(test)))
+    if not any(fold.test for fold in kept):
+        raise BirdlabError(
+            "A run was trained on all recordings that would be tested: its scores would be too good. Probe "
+            "it on others, or on the test split of its own data, with the settings of that split "
+            "(data.folds=null data.fractions=...)."
+        )
+    return kept
 
 
 def learning_curve(
@@ -131,8 +165,11 @@ def _point(
     draw: int,
     seed: int,
 ) -> Point:
-    scores, learnt = SpeciesScores(classes), 0
+    scores, learnt, tested = SpeciesScores(classes), 0, 0
     for number, fold in enumerate(folds):
+        if not fold.test:
+            continue
+        tested += 1
         train = fold.train if count is None else few(fold.train, count, f"{seed}:{draw}:{number}")
         learnt += len(train)
         logits = log_probabilities(
@@ -146,9 +183,10 @@ def _point(
         scores.update(torch.from_numpy(logits), truth)
     return Point(
         recordings=ALL if count is None else count,
-        mean_recordings=learnt / len(folds) / classes,
+        mean_recordings=learnt / tested / classes,
         draw=draw,
         scores=scores.compute(),
+        left_out=sum(fold.left_out for fold in folds),
     )
 
 

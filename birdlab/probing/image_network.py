@@ -14,6 +14,7 @@ from birdlab.errors import BirdlabError
 from birdlab.models.classifier import first_conv_of
 from birdlab.models.weights import adapt_first_conv, fingerprint, load_state, load_strictly
 from birdlab.probing.backbone import Audio, Embeddings
+from birdlab.trained_on import runs_at, trained_on
 
 
 class ImageNetwork:
@@ -52,12 +53,14 @@ class ImageNetwork:
         seed: int = 0,
     ) -> None:
         self.sample_rate, self.seconds = sample_rate, seconds
+        self.heard = frozenset[str]()
         mel = MelSpectrogram(sample_rate, n_fft, hop, n_mels, fmin, fmax)
         state: Mapping[str, Tensor] | None = None
         if weights == "imagenet" and imagenet is not None:
             state = imagenet()
         elif weights not in (None, "imagenet"):
             state = load_state(Path(weights))
+            self.heard = frozenset[str]().union(*map(trained_on, runs_at(Path(weights))))
         torch.manual_seed(seed)
         net = _network(model, download=weights == "imagenet" and imagenet is None)
         facts: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]

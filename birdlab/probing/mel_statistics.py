@@ -28,6 +28,7 @@ class MelStatistics:
     fmax: float = 10_000.0
 
     licence = ""
+    heard = frozenset[str]()
 
     def __post_init__(self) -> None:
         _ = self._mel  # refuses impossible settings now

@@ -14,6 +14,7 @@ from birdlab.prediction.run_network import RunNetwork
 from birdlab.prediction.run_species import RunNamer
 from birdlab.probing.backbone import Audio, Backbone, Embeddings
 from birdlab.run import Run
+from birdlab.trained_on import trained_on
 
 
 def of_run(directory: Path, *, trust: bool = False) -> Backbone:
@@ -26,10 +27,11 @@ def of_run(directory: Path, *, trust: bool = False) -> Backbone:
     Raises:
         BirdlabError: if the directory is no run or has no checkpoint.
     """
-    cfg = Run.open(directory).config(trust=trust)
-    if config.names_species(cfg):
-        return SpeciesRun(RunNamer.open(directory, trust=trust))
-    return SegmentationRun(RunNetwork.open(directory, trust=trust))
+    run = Run.open(directory)
+    heard = frozenset(trained_on(run))
+    if config.names_species(run.config(trust=trust)):
+        return SpeciesRun(RunNamer.open(directory, trust=trust), heard)
+    return SegmentationRun(RunNetwork.open(directory, trust=trust), heard)
 
 
 class SpeciesRun:
@@ -40,8 +42,8 @@ class SpeciesRun:
 
     licence = ""
 
-    def __init__(self, namer: RunNamer) -> None:
-        self._namer = namer
+    def __init__(self, namer: RunNamer, heard: frozenset[str] = frozenset()) -> None:
+        self._namer, self.heard = namer, heard
         self.name = f"species run {namer.name}"
         self.sample_rate, self.seconds = namer.sample_rate, namer.seconds
 
@@ -71,8 +73,8 @@ class SegmentationRun:
 
     licence = ""
 
-    def __init__(self, network: RunNetwork) -> None:
-        self._network = network
+    def __init__(self, network: RunNetwork, heard: frozenset[str] = frozenset()) -> None:
+        self._network, self.heard = network, heard
         self.name = f"segmentation run {network.name}"
         self.sample_rate = network.grid.sample_rate
         self.seconds = network.grid.samples(network.window_columns) / self.sample_rate

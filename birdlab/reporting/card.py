@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from birdlab import __version__, licence
 from birdlab.files import replacing_folder, write_text
 from birdlab.reporting import failing
-from birdlab.reporting.comparison import common_samples, macro_f1, sample_scores
+from birdlab.reporting.comparison import POOLED, common_samples, sample_scores
 from birdlab.reporting.conditions import Condition, shown
 from birdlab.reporting.read import RunRecord
 from birdlab.reporting.rendering import Cell, Table, escaped_markdown
@@ -81,6 +81,12 @@ def card(condition: Condition, stated_licence: str | None = None) -> str:
         head=yaml.safe_dump(_head(condition, stated_licence), sort_keys=False, allow_unicode=True),
         title=_name(condition),
         species=species,
+        callers=_names_callers(run),
+        untrained=[
+            part
+            for part in ("mask", "callers")
+            if _names_callers(run) and run.config.get(f"task.module.{part}_weight") == 0
+        ],
         synthetic=data.startswith("birdlab.data.synthetic"),
         several=len(condition.runs) > 1,
         run=run,
@@ -90,6 +96,7 @@ def card(condition: Condition, stated_licence: str | None = None) -> str:
         failures=failing.species_tables(run) if species else failing.mask_tables(run),
         calibration=_calibration(condition),
         coverage=failing.coverage_table(run) if species else None,
+        folds=_folds(run),
         cost=_cost(condition),
         provenance=_provenance(condition),
         path=_one_line(shlex.quote(_folder(run))),
@@ -105,14 +112,23 @@ def _folder(run: RunRecord) -> str:
 
 def is_species(run: RunRecord) -> bool:
     """Whether a run names species, and doesn't mark pixels."""
-    return str(run.config.get("task.module._target_", "")).endswith("ClassificationTask")
+    return _task(run).endswith("ClassificationTask")
+
+
+def _names_callers(run: RunRecord) -> bool:
+    """Whether a run marks pixels and says who is heard, both."""
+    return _task(run).endswith("MultitaskTask")
+
+
+def _task(run: RunRecord) -> str:
+    return str(run.config.get("task.module._target_", ""))
 
 
 def interval(condition: Condition, score: str) -> Estimate | None:
     """A score's mean with what it lies between, if the runs keep enough of each sample."""
-    if score == "macro_f1":
+    if score in POOLED:
         samples = common_samples(condition.runs)
-        seeds = [one for one in (macro_f1(run, samples) for run in condition.runs) if one is not None]
+        seeds = [one for run in condition.runs if (one := POOLED[score](run, samples)) is not None]
         return estimate_statistic(seeds, [group for _, group, *_ in samples]) if seeds else None
     scores = [found for run in condition.runs if (found := sample_scores(run, score))]
     common = sorted(set.intersection(*map(set, scores))) if scores else []
@@ -163,7 +179,7 @@ def _facts(condition: Condition) -> Table:
     seen = {key: config[f"data.{key}"] for key in _INPUT if config.get(f"data.{key}") is not None}
     return _pairs(
         {
-            "task": "species of a recording" if is_species(run) else "bird or not, for each cell",
+            "task": _asked(run),
             "network": _built(run, "model"),
             "parameters": _number(run.cost("parameters"), ",.0f"),
             "what it sees": ", ".join(f"{key} {shown(value)}" for key, value in seen.items()),
@@ -176,6 +192,14 @@ def _facts(condition: Condition) -> Table:
     )
 
 
+def _asked(run: RunRecord) -> str:
+    """What the network answers."""
+    if is_species(run):
+        return "species of a recording"
+    marks = "bird or not, for each cell"
+    return f"{marks}; who is heard, for each window" if _names_callers(run) else marks
+
+
 def _data(run: RunRecord, its_licence: str) -> Table:
     names = run.config.get("task.names")
     return _pairs(
@@ -185,7 +209,11 @@ def _data(run: RunRecord, its_licence: str) -> Table:
             "manifest (SHA-256 of splits, names and sizes)": str(run.facts.get("data_hash", "unknown")),
             "licence": its_licence,
         }
-        | ({"species": ", ".join(map(str, names))} if isinstance(names, list) else {}),
+        | (
+            {"callers" if _names_callers(run) else "species": ", ".join(map(str, names))}
+            if isinstance(names, list)
+            else {}
+        ),
     )
 
 
@@ -213,22 +241,24 @@ def _scores(condition: Condition) -> Table:
         ("score", "this network", "95 % interval", *run.references),
         tuple(rows),
         f"{deviation}The interval is a bootstrap over {over}; — where a score is of all recordings at once "
-        "(but macro F1), or the same for all.",
+        "(but macro F1 and the callers' micro F1), or the same for all.",
     )
 
 
 def _calibration(condition: Condition) -> Table:
-    run = condition.runs[0]
-    block = {
-        name: run.scores.get(f"test/{name}") for name in ("calibration_error", "calibration_error_unscaled")
-    }
+    # Not `Condition.values`: errors are of probabilities, whatever the threshold.
+    errors, unscaled = (
+        [run.scores[f"test/{name}"] for run in condition.runs if f"test/{name}" in run.scores]
+        for name in ("calibration_error", "calibration_error_unscaled")
+    )
     return _pairs(
         {
-            "temperature (validation)": _number(run.cost("temperature"), ".3f"),
-            "threshold (validation)": _number(run.cost("threshold"), ".3f"),
-            "expected calibration error (test)": _number(block["calibration_error"], ".4f"),
-            "the same without the temperature": _number(block["calibration_error_unscaled"], ".4f"),
+            "temperature (validation)": mean_cell(condition.facts("temperature")).text,
+            "threshold (validation)": mean_cell(condition.facts("threshold")).text,
+            "expected calibration error (test)": mean_cell(errors, digits=4).text,
+            "the same without the temperature": mean_cell(unscaled, digits=4).text,
         },
+        "± is the standard deviation over seeds." if len(condition.runs) > 1 else "",
     )
 
 
@@ -239,9 +269,15 @@ def _cost(condition: Condition) -> Table:
         values = condition.facts(name)
         return _number(unit * statistics.fmean(values), form) if values else "—"
 
+    folds = _folds(run)
+    starts = dict.fromkeys(
+        str(start) for each in condition.runs if (start := each.config.get("start_from")) is not None
+    )
+    before = {"not in that time": f"the training that it goes on from, {', '.join(starts)}"} if starts else {}
     return _pairs(
         {
-            "time (min)": mean("wall_s", ".1f", 1 / 60),
+            f"time of all {folds} folds (min)" if folds else "time (min)": mean("wall_s", ".1f", 1 / 60),
+            **before,
             "samples/s": mean("samples_per_s", ".1f"),
             "peak memory (GB)": mean("peak_memory_gb", ".2f"),
             "device": str(run.facts.get("device", "unknown")),
@@ -249,6 +285,12 @@ def _cost(condition: Condition) -> Table:
             "precision": str(run.facts.get("precision", "unknown")),
         },
     )
+
+
+def _folds(run: RunRecord) -> int | None:
+    """How many folds a run was put together from."""
+    folds = run.facts.get("folds")
+    return folds if isinstance(folds, int) else None
 
 
 def _provenance(condition: Condition) -> Table:
@@ -284,9 +326,9 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _pairs(content: dict[str, str]) -> Table:
+def _pairs(content: dict[str, str], note: str = "") -> Table:
     rows = ((Cell(key, key), Cell(value or "—", value)) for key, value in content.items())
-    return Table("", ("", ""), tuple(rows))
+    return Table("", ("", ""), tuple(rows), note)
 
 
 def _built(run: RunRecord, group: str) -> str:

@@ -184,15 +184,34 @@ def macro_f1(record: RunRecord, keys: Sequence[Key]) -> Statistic | None:
     return statistic
 
 
+def callers_micro_f1(record: RunRecord, keys: Sequence[Key]) -> Statistic | None:
+    """As `macro_f1`, micro F1 of who is heard beside a mask; None where a run doesn't say."""
+    rows = {_key(row): row for row in record.samples}
+    columns = ("callers_right", "callers_wrong")
+    if not keys or not all({*columns} <= rows.get(key, {}).keys() for key in keys):
+        return None
+    right, wrong = (np.array([int(rows[key][column]) for key in keys]) for column in columns)
+
+    def statistic(places: NDArray[np.intp]) -> float:
+        hits = 2 * right[places].sum()
+        return float(hits / (hits + wrong[places].sum()))
+
+    return statistic
+
+
+POOLED = {"macro_f1": macro_f1, "callers_micro_f1": callers_micro_f1}
+"""Scores that are no mean over samples and can be resampled all the same."""
+
+
 def common_samples(runs: Sequence[RunRecord]) -> list[Key]:
     """The test samples that all runs have."""
     keys = [{_key(row) for row in run.samples} for run in runs]
     return sorted(set.intersection(*keys)) if keys else []
 
 
-def _compared_by_macro_f1(one: Condition, other: Condition) -> Comparison | None:
+def _compared_pooled(one: Condition, other: Condition, score: str) -> Comparison | None:
     common = common_samples([*one.runs, *other.runs])
-    found = [[macro_f1(run, common) for run in condition.runs] for condition in (one, other)]
+    found = [[POOLED[score](run, common) for run in condition.runs] for condition in (one, other)]
     first, second = ([each for each in runs if each is not None] for runs in found)
     if not first or not second:
         return None
@@ -201,8 +220,8 @@ def _compared_by_macro_f1(one: Condition, other: Condition) -> Comparison | None
 
 def _compared(one: Condition, other: Condition, score: str) -> Comparison | None:
     """On the samples that all runs of both have; None if there are none."""
-    if score == "macro_f1":
-        return _compared_by_macro_f1(one, other)
+    if score in POOLED:
+        return _compared_pooled(one, other, score)
     scores = [
         [found for run in condition.runs if (found := sample_scores(run, score))]
         for condition in (one, other)

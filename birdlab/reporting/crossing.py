@@ -81,13 +81,16 @@ def _joined(folds: Sequence[RunRecord]) -> RunRecord:
 
 
 def _facts(folds: Sequence[RunRecord]) -> dict[str, Any]:
-    """What all folds took together; of the rest the mean."""
+    """What all ``folds`` took together; of the rest the mean."""
     facts = _means([run.facts for run in folds], [1] * len(folds))
     if "wall_s" in facts:
         facts["wall_s"] = fsum(run.facts["wall_s"] for run in folds)
     if "peak_memory_gb" in facts:
         facts["peak_memory_gb"] = max(run.facts["peak_memory_gb"] for run in folds)
-    return facts | {"best_epoch": "/".join(str(run.facts.get("best_epoch", "—")) for run in folds)}
+    return facts | {
+        "folds": len(folds),
+        "best_epoch": "/".join(str(run.facts.get("best_epoch", "—")) for run in folds),
+    }
 
 
 def _means(rows: Sequence[Mapping[str, Any]], weights: Sequence[int]) -> dict[str, Any]:

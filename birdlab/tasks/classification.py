@@ -173,13 +173,17 @@ class ClassificationTask(Task):
             said = probability_columns(self.names, probability)
             if self.multilabel:
                 label, predicted = (
-                    " ".join(name for name, yes in zip(self.names, there, strict=True) if yes) or "nocall"
-                    for there in (share > 0, probability > 0.5)
+                    joined_names(self.names, there) for there in (share > 0, probability > 0.5)
                 )
             else:
                 label, predicted = self.names[int(share.argmax())], self.names[int(probability.argmax())]
             rows.append({"id": id, "label": label, "predicted": predicted, **said})
         return rows
+
+
+def joined_names(names: Sequence[str], there: Tensor) -> str:
+    """Those of K species that are there, bool [K], as one cell of a CSV file."""
+    return " ".join(name for name, yes in zip(names, there, strict=True) if yes) or "nocall"
 
 
 def probability_columns(names: Sequence[str], probabilities: Tensor) -> dict[str, float]:

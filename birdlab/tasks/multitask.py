@@ -9,8 +9,10 @@ from torch.nn import functional as F
 
 from birdlab.errors import BirdlabError
 from birdlab.metrics import SpeciesScores
+from birdlab.metrics.classification import hits_and_errors
 from birdlab.models.two_heads import TwoHeads
 from birdlab.tasks.base import Batch
+from birdlab.tasks.classification import joined_names, probability_columns
 from birdlab.tasks.segmentation import SegmentationTask, foreground_logits, truth
 
 _SCORED = ("average_precision", "roc_auc", "micro_f1")
@@ -24,31 +26,45 @@ class MultitaskTask(SegmentationTask):
     Args:
         args, settings: see `SegmentationTask`. The network is a `TwoHeads`.
         names: of who may be heard, in the order of the logits.
-        callers_weight: of their binary cross-entropy beside the loss of the mask.
+        mask_weight: of the loss of the mask; 0 learns the names alone.
+        callers_weight: of the names' binary cross-entropy; 0 learns the mask alone.
 
     Raises:
-        BirdlabError: if the names are not known, the weight is negative, or the network has one head only.
+        BirdlabError: if the names are not known, a weight is negative or both are 0, or the network has one
+            head only.
     """
 
     net: TwoHeads
 
     def __init__(
-        self, *args: Any, names: Sequence[str] | None, callers_weight: float = 0.5, **settings: Any
+        self,
+        *args: Any,
+        names: Sequence[str] | None,
+        mask_weight: float = 1.0,
+        callers_weight: float = 0.5,
+        **settings: Any,
     ) -> None:
         super().__init__(*args, **settings)
         if not names:
             raise BirdlabError("task.names has no value: birdlab.train takes it from the data set.")
-        if not callers_weight >= 0:
-            raise BirdlabError(f"task.module.callers_weight={callers_weight}: give 0 or more.")
+        weights = {"mask_weight": mask_weight, "callers_weight": callers_weight}
+        for name, weight in weights.items():
+            if not weight >= 0:
+                raise BirdlabError(f"task.module.{name}={weight}: give 0 or more.")
+        if not any(weights.values()):
+            raise BirdlabError(
+                "task.module.mask_weight and callers_weight are both 0: there is nothing to learn."
+            )
         if not isinstance(self.net, TwoHeads):
             raise BirdlabError(
                 f"task=multitask: {type(self.net).__name__} has one head; set model=two_heads."
             )
         self.names = tuple(names)
-        self.callers_weight = callers_weight
+        self.mask_weight, self.callers_weight = mask_weight, callers_weight
         self.logged = {**self.logged, **{f"val/callers_{name}": "max" for name in _SCORED}}
         self.val_callers = SpeciesScores(len(names), multilabel=True)
         self.test_callers = SpeciesScores(len(names), multilabel=True)
+        self._test_ids: list[str] = []
 
     def both(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits of bird [B, F, T] and of who is heard [B, K], from one pass."""
@@ -57,7 +73,8 @@ class MultitaskTask(SegmentationTask):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         mask, callers = self.both(batch)
-        loss: Tensor = self.loss(mask, truth(batch))
+        # A weight of 0 keeps its part in the graph: parallel training waits for every parameter's gradient.
+        loss: Tensor = self.mask_weight * self.loss(mask, truth(batch))
         loss = loss + self.callers_weight * F.binary_cross_entropy_with_logits(callers, batch["label"])
         self.train_loss.update(loss.detach())
         return loss
@@ -77,12 +94,35 @@ class MultitaskTask(SegmentationTask):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         mask, callers = self.both(batch)
         self.test_callers.update(callers, batch["label"])
+        self._test_ids += batch["id"]
         self.count_test(mask, batch)
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
         scores = self.test_callers.compute()
         named = {f"callers_{name}": scores[name] for name in _SCORED}
-        self.tested = replace(self.tested, scores=self.tested.scores | named)
-        self.log_dict({f"test/{name}": value for name, value in named.items()})
+        ids, self._test_ids = self.gathered(self._test_ids), []
+        said = {row["id"]: row for row in self._said(ids)}
+        self.tested = replace(
+            self.tested,
+            # The threshold is the mask's: at either, the names are the same.
+            scores=self.tested.scores | named,
+            tuned=(self.tested.tuned or {}) | named,
+            samples=[row | said[row["id"]] for row in self.tested.samples],
+        )
+        self.log_dict({f"{block}/{name}": named[name] for block in ("test", "test_tuned") for name in named})
         self.test_callers.reset()
+
+    def _said(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Who is heard in each window and who is said to be, for ``scores.csv``; and how many of these are
+        right, or wrong, from which micro F1 follows for any choice of windows."""
+        logits, truth = self.test_callers.logits_and_truth()
+        counts = (count.tolist() for count in hits_and_errors(logits, truth))
+        return [
+            {"id": id, "label": joined_names(self.names, there > 0)}
+            | probability_columns(self.names, probability)
+            | {"callers_right": right, "callers_wrong": wrong}
+            for id, probability, there, right, wrong in zip(
+                ids, logits.sigmoid(), truth, *counts, strict=True
+            )
+        ]

@@ -138,6 +138,33 @@ def test_the_command(runs: ModuleType, noise: Path, tmp_path: Path) -> None:
     assert f"{row['recall']:.3f}" in said
 
 
+@pytest.mark.parametrize("kind", ["mask_run", "species_run"])
+def test_what_was_trained_on_is_left_out(runs: ModuleType, noise: Path, tmp_path: Path, kind: str) -> None:
+    """Known by its recording, as mixtures know their backgrounds; the run that this one began from counts."""
+    first = getattr(runs, kind)(tmp_path / "first")
+    first.write_json("recordings.json", {"train": ["17367"], "val": [], "test": []})
+    run = getattr(runs, kind)(tmp_path / "run", f"start_from={first.directory}")
+    run.write_json("recordings.json", {"train": ["XC7"], "val": ["171014_203000"], "test": ["kept"]})
+    names = ("rain_1-17367-A", "XC7_left", "box2_171014_203000_04", "kept")
+    for name in names:
+        (noise / f"{name}.wav").write_bytes((noise / "loud" / "a.wav").read_bytes())
+    said, content = scored(run, noise, tmp_path / "scores.json")
+    assert "3 of 6 recordings were trained on and are left out." in said
+    assert content["recordings"] == 3
+
+    run.write_json("recordings.json", {"train": ["a", "kept"], "val": ["XC7", "171014_203000"], "test": []})
+    done = CliRunner().invoke(app, [str(run.directory), "--bird-free", str(noise)])
+    assert done.exit_code == 2
+    assert "6 of 6 recordings were trained on and are left out. Give others." in done.output
+
+
+def test_backgrounds_of_augmentation_were_trained_on(runs: ModuleType, noise: Path, tmp_path: Path) -> None:
+    run = runs.species_run(tmp_path / "run", "augment=species", f"augment.noise={noise / 'loud'}")
+    said, content = scored(run, noise, tmp_path / "scores.json")
+    assert "1 of 2 recordings were trained on" in said
+    assert content["recordings"] == 1
+
+
 def test_mistakes_are_said(runs: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(BirdlabError, match="there is no such folder"):
         recordings_in(tmp_path / "nowhere")

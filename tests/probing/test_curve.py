@@ -97,6 +97,7 @@ def test_a_summary_is_the_mean_and_deviation_over_draws() -> None:
         "mean_recordings": 1.0,
         "draw": 0,
         "tested": 9,
+        "left_out": 0,
     } | dict.fromkeys(SCORES, 0.2)
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,57 @@ def test_where_species_fail_and_what_silence_brings() -> None:
     assert "--species run --min-confidence 0.7" in body
     several = parts(card(Condition("birds", {}, (species_record(**{"data.multilabel": True}),))))[1]
     assert "The run keeps nothing of single samples" in several
+
+
+def test_a_card_of_both_tasks_says_what_it_marks_and_whom_it_names() -> None:
+    names = ["chirp", "trill"]
+    config = {"task.module._target_": "birdlab.tasks.MultitaskTask", "task.names": names}
+    scores = {"test_tuned/iou": 0.5, "test_tuned/callers_average_precision": 0.75}
+    rows = [{"id": f"{n}", "callers_right": "1", "callers_wrong": f"{n % 2}"} for n in range(8)]
+    scores["test_tuned/callers_micro_f1"] = 16 / 20
+    run = RunRecord(Path("run"), "run", "finished", config=config, scores=scores, samples=rows)
+    body = parts(card(Condition("both", {}, (run,))))[1]
+    assert "Marks, cell by cell" in body
+    assert "names no species" not in body
+    assert "It names the callers listed above and no others" in body
+    assert facts(body)["callers"] == "chirp, trill"
+    assert facts(body)["task"] == "bird or not, for each cell; who is heard, for each window"
+    assert "birdlab.predict run recordings/" in body
+    (found,) = (table for table in tables(body) if table[0][0] == "score")
+    by_score = {row[0]: row[1:] for row in found[2:]}
+    assert by_score["callers' average precision"] == ["0.750", "—"]
+    low, high = map(float, by_score["callers' micro F1"][1].split(" to "))
+    assert low < 0.8 < high
+    assert "means nothing" not in body
+    for key, useless in (("mask_weight", "what it marks"), ("callers_weight", "whom it names")):
+        run = replace(run, config=config | {f"task.module.{key}": 0})
+        assert f"{useless} means nothing" in card(Condition("both", {}, (run,)))
+
+
+def test_what_all_folds_took_is_not_said_to_be_one_training() -> None:
+    folds = []
+    for number in range(5):
+        whole = species_record(**{"seed": 0, "data.fold": number, "start_from": "outputs/first"})
+        rows = [{**row, "id": f"{number}-{row['id']}"} for row in whole.samples]
+        folds.append(replace(whole, samples=rows, facts={"wall_s": 120.0, "peak_memory_gb": 1.0}))
+    (joined,) = conditions(folds)
+    body = parts(card(joined))[1]
+    assert facts(body)["time of all 5 folds (min)"] == "10.0"
+    assert "## Cost of all 5 folds\n" in body
+    assert "one training" not in body
+    assert facts(body)["not in that time"].endswith("outputs/first")
+    alone = parts(card(Condition("birds", {}, (species_record(),))))[1]
+    assert "## Cost of one training\n" in alone
+    assert "not in that time" not in alone
+
+
+def test_calibration_is_that_of_all_seeds(made_run: MakeRun, tmp_path: Path) -> None:
+    for seed, temperature in enumerate((1.0, 1.5, 2.0)):
+        folder = made_run(tmp_path / f"{seed}", seed=seed)
+        metrics = json.loads((folder / "metrics.json").read_text())
+        (folder / "metrics.json").write_text(json.dumps(metrics | {"temperature": temperature}))
+    (several,) = conditions(read_runs(find_runs([tmp_path])))
+    assert facts(parts(card(several))[1])["temperature (validation)"] == "1.500 ± 0.500"
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,12 @@ from birdlab.data.folders import ImageFolders
 from birdlab.data.multitask import MultitaskData
 from birdlab.data.synthetic import Synthetic
 from birdlab.errors import BirdlabError
+from birdlab.evaluate import evaluate
 from birdlab.models.resunet import ResUNet
 from birdlab.models.two_heads import TwoHeads
+from birdlab.reporting.comparison import callers_micro_f1, common_samples
+from birdlab.reporting.read import RunRecord
+from birdlab.reporting.tables import printed_scores
 from birdlab.run import Run
 from birdlab.train import train
 
@@ -120,6 +124,67 @@ def test_only_networks_with_two_heads(folder: Path) -> None:
     config.fill(cfg, {"task.names": ["high", "low"], "task.classes": 2})
     with pytest.raises(BirdlabError, match="ResUNet has one head; set model=two_heads"):
         build_task(cfg)
+
+
+def test_who_is_said_to_be_heard_is_scored_printed_and_kept(folder: Path) -> None:
+    """In the terminal, in the scores that reports and cards print, and window by window."""
+    cfg = config.compose([*words(folder, folder), "data.fractions=[0,0.5,0.5]"])
+    data = build_data(cfg)
+    config.fill(cfg, data.settled())
+    task = build_task(cfg)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    found = evaluate(task, data, trainer)
+    shown = {"callers_average_precision", "callers_roc_auc", "callers_micro_f1"}
+    assert shown < found.columns.keys()
+    assert "names: mean AP" in [str(cell) for cell in found.table().columns[0].cells]
+
+    blocks = found.as_dict()
+    scores = {f"{block}/{name}": blocks[block][name] for block in ("test", "test_tuned") for name in shown}
+    rows = [{name: str(value) for name, value in row.items()} for row in found.samples]
+    record = RunRecord(Path("run"), "run", "finished", scores=scores, samples=rows)
+    assert set(printed_scores([record])) == shown
+
+    for row in found.samples:
+        number = int(row["id"].split("@")[0][2:]) % 4
+        assert row["label"] == ("nocall", "low", "high", "high low")[number]
+        assert {"p_high", "p_low", "iou"} < row.keys()
+    keys = common_samples([record])
+    statistic = callers_micro_f1(record, keys)
+    assert statistic is not None
+    assert statistic(np.arange(len(keys))) == pytest.approx(record.score("callers_micro_f1"))
+
+
+def test_weights_choose_what_is_learned(folder: Path) -> None:
+    """Neither head alone changes the other's, and what is learned is there whichever is left out."""
+    learned = {}
+    for part, other in (("mask", "callers"), ("callers", "mask")):
+        cfg = config.compose([*words(folder, folder), f"task.module.{other}_weight=0"])
+        data = build_data(cfg)
+        config.fill(cfg, data.settled())
+        task = build_task(cfg)
+        batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+        task.training_step(batch, 0).backward()
+        learned[part] = {name for name, weight in task.named_parameters() if bool((weight.grad != 0).any())}
+    assert learned["mask"] & learned["callers"]
+    assert any("callers" in name for name in learned["callers"] - learned["mask"])
+    assert "net.head.weight" in learned["mask"] - learned["callers"]
+
+
+def test_weights_that_leave_nothing_to_learn_are_refused(folder: Path) -> None:
+    for weights, said in (
+        (("mask_weight=0", "callers_weight=0"), "both 0"),
+        (("mask_weight=-1",), "mask_weight=-1.*0 or more"),
+    ):
+        cfg = config.compose([*words(folder, folder), *(f"task.module.{each}" for each in weights)])
+        config.fill(cfg, {"task.names": ["high", "low"], "task.classes": 2})
+        with pytest.raises(BirdlabError, match=said):
+            build_task(cfg)
+
+
+def test_names_with_spaces_are_chosen_on_the_command_line() -> None:
+    """As experiments/multitask/README.md does."""
+    cfg = config.compose(["+experiment=multitask", "task.names=[Parus major,Athene noctua]"])
+    assert list(cfg.task.datamodule.names) == ["Parus major", "Athene noctua"]
 
 
 def test_augmentation_that_mixes_windows_is_refused(folder: Path) -> None:

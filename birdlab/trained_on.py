@@ -1,0 +1,46 @@
+"""What a network has heard before it is tested: recordings of its run, and of runs that it goes on from."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from birdlab.run import Run
+
+_KEYS = ("start_from", "model.weights")
+
+
+def runs_before(cfg: DictConfig) -> Iterator[tuple[str, Run]]:
+    """The runs that a config's network starts from, each with the key that says so; some may be no runs."""
+    for key in _KEYS:
+        if start := OmegaConf.select(cfg, key):
+            yield from ((key, run) for run in runs_at(Path(str(start))))
+
+
+def runs_at(weights: Path) -> list[Run]:
+    """The runs that weights may be of: a run directory, or a file in its checkpoints."""
+    path = weights.expanduser()
+    return [Run(folder) for folder in (path, *path.parents[:2])]
+
+
+def trained_on(run: Run) -> set[str]:
+    """Recordings of training and validation (`Run.recordings`), of a run and of those it goes on from.
+
+    As far as they say, and are still where they were.
+
+    Raises:
+        BirdlabError: if a config is damaged.
+    """
+    found: set[str] = set()
+    waiting, seen = [run], set()
+    while waiting:
+        run = waiting.pop()
+        # A config from elsewhere may name itself.
+        if run.directory in seen:
+            continue
+        seen.add(run.directory)
+        found |= run.recordings("train", "val")
+        if run.config_file.is_file():
+            # Nothing is built from it.
+            waiting += [before for _, before in runs_before(run.config(trust=True))]
+    return found
