@@ -71,8 +71,7 @@ def evaluate_run(
     data, task = build_data(cfg), build_task(cfg, pretrained=False)
     config.check_species(cfg, data.settled())
     _say_what_was_seen(run, data, split)
-    checkpoint = run.checkpoint(run.best)
-    task.load_weights(checkpoint["state_dict"], str(run.best))
+    task.load_checkpoint(run.checkpoint(run.best), str(run.best))
     trainer = build_trainer(cfg, run, logger=False, callbacks=list(callbacks))
     return evaluate(task, data, trainer, split, own)
 

@@ -67,7 +67,7 @@ def fit(
     try:
         trainer.fit(task, datamodule=data, ckpt_path=resumed, weights_only=True)
         best = run.checkpoint(run.best)
-        task.load_weights(best["state_dict"], str(run.best))
+        task.load_checkpoint(best, str(run.best))
         tested = score(task, data, trainer)
         status = "success"
     except ValueError as error:

@@ -22,7 +22,7 @@ from birdlab.prediction import batch, summaries
 from birdlab.prediction.denoise import FLOOR_DB
 from birdlab.prediction.inputs import collect
 from birdlab.prediction.listening import MIN_CONFIDENCE, Listening
-from birdlab.prediction.naming import Namer
+from birdlab.prediction.naming import Namer, confidence_for
 from birdlab.prediction.network import Network, threshold_for
 from birdlab.prediction.opening import open_any, open_namer
 from birdlab.prediction.outputs import Marking, Wanted
@@ -53,6 +53,12 @@ def main(
         typer.Option(
             help="Name only what is at least so probable a species; other events stay 'bird'. "
             f"[with a RUN of species alone: {MIN_CONFIDENCE}]"
+        ),
+    ] = None,
+    accuracy: Annotated[
+        float | None,
+        typer.Option(
+            help="Instead of --min-confidence: the share of names that is to be right on validation data."
         ),
     ] = None,
     precision: Annotated[
@@ -91,8 +97,12 @@ def main(
     with command():
         tables = tuple(dict.fromkeys(table or ["raven"]))
         check_formats(tables)
-        if min_confidence is not None and not 0 < min_confidence < 1:
-            raise BirdlabError(f"--min-confidence {min_confidence:g}: give a number between 0 and 1.")
+        if min_confidence is not None and accuracy is not None:
+            raise BirdlabError("--min-confidence and --accuracy exclude each other: give one of them.")
+        sure = {"min-confidence": min_confidence, "accuracy": accuracy}
+        for name, value in sure.items():
+            if value is not None and not 0 < value < 1:
+                raise BirdlabError(f"--{name} {value:g}: give a number between 0 and 1.")
         files = collect(inputs, output)
         # Files and batches run side by side; threads within each would only wait for one another.
         network = open_any(run, trust=trust, threads=1)
@@ -100,12 +110,14 @@ def main(
         if isinstance(network, Namer):
             marking = (species, threshold, precision, mask, overlay, denoised, floor_db, boxes or None)
             _check_names_only(run, marking)
-            work = Listening(network, tables, min_confidence or MIN_CONFIDENCE)
+            # Accuracy is that of the likeliest species: a second one in a stretch would be below a half.
+            chosen = confidence_for(network, accuracy, MIN_CONFIDENCE) if accuracy else min_confidence
+            work = Listening(network, tables, chosen or MIN_CONFIDENCE)
         else:
-            if min_confidence is not None and species is None:
-                raise BirdlabError(
-                    f"--min-confidence {min_confidence:g} is of a species: give --species RUN, too."
-                )
+            for name, value in sure.items():
+                if value is not None and species is None:
+                    raise BirdlabError(f"--{name} {value:g} is of a species: give --species RUN, too.")
+            namer = open_namer(species, trust=trust, threads=1) if species is not None else None
             wanted = Wanted(
                 threshold=_threshold(network, threshold, precision),
                 tables=tables,
@@ -114,9 +126,10 @@ def main(
                 denoised=denoised is not False,
                 floor_db=FLOOR_DB if floor_db is None else floor_db,
                 boxes=boxes,
-                min_confidence=min_confidence or 0.0,
+                min_confidence=confidence_for(namer, accuracy)
+                if namer and accuracy
+                else min_confidence or 0.0,
             )
-            namer = open_namer(species, trust=trust, threads=1) if species is not None else None
             work = Marking(network, wanted, namer)
         todo = batch.plan(files, output, work, overwrite=overwrite)
         with _bar(todo) as progress:
@@ -148,7 +161,8 @@ def _check_names_only(run: Path, marking: Sequence[object]) -> None:
     if any(given is not None for given in marking):
         raise BirdlabError(
             f"{run} names species and marks nothing: --species, --threshold, --precision, --mask, --overlay, "
-            "--denoised, --floor-db and --boxes are for runs that do. --min-confidence decides what it names."
+            "--denoised, --floor-db and --boxes are for runs that do. --min-confidence or --accuracy decides "
+            "what it names."
         )
 
 

@@ -18,6 +18,7 @@ from birdlab.audio.grid import Grid
 from birdlab.errors import BirdlabError
 from birdlab.export import TOLERANCE, app, export
 from birdlab.predict import app as predict_app
+from birdlab.prediction.naming import confidence_for
 from birdlab.prediction.network import threshold_for
 from birdlab.prediction.onnx_network import OnnxNamer, OnnxNetwork, run_file
 from birdlab.prediction.run_network import RunNetwork
@@ -164,8 +165,9 @@ def test_a_file_says_what_it_is(masks: tuple[Path, Path], species: tuple[Path, P
         assert getattr(file, name) == getattr(network, name)
     assert threshold_for(file, 0.3) == threshold_for(network, 0.3)
     namer, file_namer = RunNamer.open(species[0]), OnnxNamer.open(species[1])
-    for name in ("name", "sample_rate", "seconds", "species"):
+    for name in ("name", "sample_rate", "seconds", "species", "validation_accuracy"):
         assert getattr(file_namer, name) == getattr(namer, name)
+    assert confidence_for(file_namer, 0.9) == confidence_for(namer, 0.9) == 0.6
     about = {each.key: json.loads(each.value) for each in onnx.load(species[1]).metadata_props}
     assert about["licence_of_training_data"] == "CC BY-NC 4.0"
 

@@ -34,6 +34,7 @@ class Evaluation:
         network_tuned: at the threshold that the run's validation data chose.
         threshold: of ``network_tuned``, as a scaled probability.
         temperature: by which logits were divided where probabilities are reported.
+        confidence: see `Tested`.
     """
 
     split: Split
@@ -46,6 +47,7 @@ class Evaluation:
     network_tuned: Scores | None = None
     threshold: float | None = None
     temperature: float = 1.0
+    confidence: float | None = None
 
     @property
     def main(self) -> str:
@@ -57,6 +59,7 @@ class Evaluation:
         content = {
             "threshold": self.threshold,
             "temperature": self.temperature,
+            "confidence": self.confidence,
             self.split: self.network,
             f"{self.split}_tuned": self.network_tuned,
             "references": dict(self.references),

@@ -57,6 +57,7 @@ def _(data: ClassificationData, tested: Tested, split: Split, own: SourceData) -
             row for name, logits in references.items() for row in _rows(name, logits, data, split)
         ],
         temperature=tested.temperature,
+        confidence=tested.confidence,
     )
 
 

@@ -228,6 +228,10 @@ class CoverageCurve:
         last = torch.cat([confidence[1:] != confidence[:-1], torch.ones(1, dtype=torch.bool)]).nonzero()[:, 0]
         return cls(confidence[last], (last + 1).double() / len(order), hits[last] / (last + 1))
 
+    def lists(self) -> dict[str, list[float]]:
+        """Its attributes as plain values, by name."""
+        return {name: getattr(self, name).tolist() for name in ("confidence", "coverage", "accuracy")}
+
     def at(self, confidence: float) -> tuple[float, float]:
         """Coverage and accuracy where a confidence is asked for; 0 and NaN where nothing has it."""
         reaching = int((self.confidence >= confidence).sum())

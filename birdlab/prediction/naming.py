@@ -1,13 +1,15 @@
 """What sings: where a network that names species meets recordings, and the events of one that finds birds."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from birdlab.errors import BirdlabError
 from birdlab.prediction.events import Event
+from birdlab.thresholds import lowest_reaching
 
 Reader = Callable[[float, float], NDArray[np.float32]]
 """Audio [n] at the namer's sample rate of a recording: from so many seconds on, so many seconds at most."""
@@ -33,8 +35,43 @@ class Namer(Protocol):
     def species(self) -> Sequence[str]:
         """The K species that it knows."""
 
+    @property
+    def validation_accuracy(self) -> Mapping[float, float]:
+        """The share of right names on validation data among those that are at least so likely, by that
+        confidence; empty where it isn't known."""
+
     def scores(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities [K] of audio [n]: of the middle of longer audio; shorter audio is repeated."""
+
+
+def confidence_for(namer: Namer, accuracy: float, least: float = 0.0) -> float:
+    """The lowest confidence from which on a wanted share of names is right on the namer's validation data.
+
+    The lowest such, since each higher one names less.
+
+    Args:
+        namer: names species.
+        accuracy: that share.
+        least: no confidence below this is chosen.
+
+    Raises:
+        BirdlabError: if the accuracy isn't known, or no confidence reaches it.
+    """
+    known = namer.validation_accuracy
+    if not known:
+        raise BirdlabError(
+            f"--accuracy {accuracy:g}: the run that names doesn't know its accuracy on validation data (it "
+            "was trained by an older birdlab, or to name several species at once). Give --min-confidence, or "
+            "train again."
+        )
+    chosen = lowest_reaching(accuracy, {each: known[each] for each in known if each >= least})
+    if chosen is None:
+        best = max(known, key=lambda confidence: known[confidence])
+        raise BirdlabError(
+            f"--accuracy {accuracy:g}: on validation data the run that names reaches {known[best]:.3f} at "
+            f"most, at --min-confidence {best:.4g}."
+        )
+    return chosen
 
 
 def stretches(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from birdlab.audio.grid import Grid
 from birdlab.errors import BirdlabError
+from birdlab.thresholds import lowest_reaching
 
 
 class Network(Protocol):
@@ -74,11 +75,11 @@ def threshold_for(network: Network, precision: float) -> float:
             f"--precision {precision:g}: this run doesn't know its precision on validation data (it was "
             "trained by an older birdlab). Give --threshold, or train again."
         )
-    reaching = [threshold for threshold, reached in known.items() if reached >= precision]
-    if not reaching:
+    chosen = lowest_reaching(precision, known)
+    if chosen is None:
         best = max(known, key=lambda threshold: known[threshold])
         raise BirdlabError(
             f"--precision {precision:g}: on validation data this run reaches {known[best]:.3f} at most, "
             f"at --threshold {best:.4g}."
         )
-    return min(reaching)
+    return chosen

@@ -47,5 +47,5 @@ def restored(directory: Path, kind: type[T], *, trust: bool = False) -> tuple[T,
     content = run.checkpoint(run.best)
     task = build_task(cfg, pretrained=False)
     assert isinstance(task, kind)
-    task.load_weights(content["state_dict"], str(run.best))
+    task.load_checkpoint(content, str(run.best))
     return task.eval().to("cuda" if torch.cuda.is_available() else "cpu"), cfg, content

@@ -1,5 +1,6 @@
 """A network that names species, from a run directory, in torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from birdlab.models.weights import fingerprint
 from birdlab.prediction.restoring import restored
 from birdlab.prediction.waveform import SpeciesOfAudio
 from birdlab.tasks import ClassificationTask
+from birdlab.tasks.classification import validated_accuracy
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class RunNamer:
         sample_rate: Hz.
         segments, frames: of a stack, and of each segment.
         name: hash of the weights.
+        validation_accuracy: by confidence.
     """
 
     task: ClassificationTask
@@ -34,6 +37,7 @@ class RunNamer:
     segments: int
     frames: int
     name: str
+    validation_accuracy: Mapping[float, float]
 
     @classmethod
     def open(cls, directory: Path, *, trust: bool = False, threads: int | None = None) -> Self:
@@ -53,6 +57,7 @@ class RunNamer:
             segments=data.segments,
             frames=whole_frames(data.segment_s, data.sample_rate, data.hop),
             name=fingerprint(task),
+            validation_accuracy=validated_accuracy(task.validated),
         )
 
     @property

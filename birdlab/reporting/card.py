@@ -24,6 +24,7 @@ from birdlab.reporting.read import RunRecord
 from birdlab.reporting.rendering import Cell, Table, escaped_markdown
 from birdlab.reporting.tables import heading, mean_cell, printed_scores
 from birdlab.statistics import Estimate, estimate, estimate_statistic
+from birdlab.thresholds import SURE
 
 FILE, FOLDER = "model_card.md", "cards"
 _ASSETS = Path(__file__).with_name("assets")
@@ -95,7 +96,10 @@ def card(condition: Condition, stated_licence: str | None = None) -> str:
         scores=_scores(condition),
         failures=failing.species_tables(run) if species else failing.mask_tables(run),
         calibration=_calibration(condition),
-        coverage=failing.coverage_table(run) if species else None,
+        coverage=(coverage := failing.coverage_table(run) if species else None),
+        sure=_sure(condition) if coverage else "",
+        chosen=bool(condition.facts("confidence")),
+        wanted=SURE,
         folds=_folds(run),
         cost=_cost(condition),
         provenance=_provenance(condition),
@@ -259,6 +263,23 @@ def _calibration(condition: Condition) -> Table:
             "the same without the temperature": mean_cell(unscaled, digits=4).text,
         },
         "± is the standard deviation over seeds." if len(condition.runs) > 1 else "",
+    )
+
+
+def _sure(condition: Condition) -> str:
+    """What the confidence that validation data chose brings on the test split."""
+    chosen, named, right = (
+        condition.facts("confidence"),
+        condition.values("sure"),
+        condition.values("sure_right"),
+    )
+    if not chosen or not named:
+        return f"No confidence is known from which on {SURE:.0%} of the names are right on validation data."
+    accuracy = f"{sum(right) / sum(named):.1%} of these are right" if sum(named) else "none"
+    return (
+        f"From --min-confidence {mean_cell(chosen).text} on, {SURE:.0%} of the names are right on validation "
+        f"data, which chose it. On the test split {statistics.fmean(named):.1%} of the recordings get a name "
+        f"at that; {accuracy}."
     )
 
 

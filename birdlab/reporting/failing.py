@@ -89,7 +89,10 @@ def coverage_table(run: RunRecord) -> Table | None:
                     Cell(f"{accuracy:.3f}", accuracy),
                 )
             )
-    return Table("Naming only what it is sure of", ("--min-confidence", "named", "accuracy"), tuple(rows))
+    note = "Of the test split, which says what a confidence brings and not which one to take."
+    return Table(
+        "Naming only what it is sure of", ("--min-confidence", "named", "accuracy"), tuple(rows), note
+    )
 
 
 def coverage_of(run: RunRecord) -> CoverageCurve | None:

@@ -32,6 +32,8 @@ class Tested:
         tuned: scores at the threshold that validation data chose, where there is such a choice.
         threshold: that threshold, as a scaled probability.
         temperature: by which logits are divided where probabilities are reported.
+        confidence: from which on `SURE` of the names are right on validation data; None where there is no
+            such, or no single name.
     """
 
     scores: Scores
@@ -39,6 +41,7 @@ class Tested:
     tuned: Scores | None = None
     threshold: float | None = None
     temperature: float = 1.0
+    confidence: float | None = None
 
 
 class Task(LightningModule):
@@ -69,6 +72,10 @@ class Task(LightningModule):
     """Logits are divided by it where probabilities are reported; fitted on validation data, and kept with the
     weights. Losses and scores don't know it."""
 
+    validated: dict[str, list[float]]
+    """What the last validation found that later choices need, as lists of equal length; saved with the
+    weights, and taken over with them by `load_checkpoint`."""
+
     reliability: ReliabilityCurve
     """Of the last test, of probabilities as they are reported."""
 
@@ -93,6 +100,7 @@ class Task(LightningModule):
         self.net = net.to(memory_format=self.torch_memory_format)
         self.loss = loss
         self.register_buffer("temperature", torch.tensor(1.0))
+        self.validated = {}
         optimizer([nn.Parameter(torch.zeros(1))])  # so that a setting out of range shows now
         self.optimizer = optimizer
         self.scheduler = scheduler
@@ -168,7 +176,7 @@ class Task(LightningModule):
                 config.scheduler.step(float(metric))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["birdlab"] = {"config": self.settings}
+        checkpoint["birdlab"] = {"config": self.settings, "validation": self.validated}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = _with_temperature(checkpoint["state_dict"])
@@ -188,6 +196,11 @@ class Task(LightningModule):
             BirdlabError: lists what is missing and what is too much.
         """
         load_strictly(self, _with_temperature(state), origin)
+
+    def load_checkpoint(self, content: Mapping[str, Any], origin: str) -> None:
+        """Take over weights, see `load_weights`, and what validation found of them."""
+        self.load_weights(content["state_dict"], origin)
+        self.validated = content.get("birdlab", {}).get("validation") or {}
 
     def calibration_errors(self) -> Scores:
         """Of the last test, as it is reported, and what it would be without the temperature."""

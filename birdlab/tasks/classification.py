@@ -1,7 +1,7 @@
 """Classification: which species sings in a recording."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,9 +10,10 @@ from torch.optim import Optimizer
 
 from birdlab.errors import BirdlabError
 from birdlab.losses import SpeciesCrossEntropy
-from birdlab.metrics import ReliabilityCurve, SpeciesScores, species_temperature
+from birdlab.metrics import CoverageCurve, ReliabilityCurve, SpeciesScores, species_temperature
 from birdlab.models.classifier import head_of
 from birdlab.tasks.base import Batch, Task, Tested
+from birdlab.thresholds import SURE, lowest_reaching
 
 _PRIOR_WIDTH = 32
 _SINGLE = ("accuracy", "balanced_accuracy", "macro_f1", "average_precision", "roc_auc")
@@ -21,6 +22,9 @@ _MULTI = ("micro_f1", "row_f1", "average_precision", "roc_auc")
 
 class ClassificationTask(Task):
     """Train and score a network that returns logits [B, K] of K species for stacks of mel levels.
+
+    Where recordings have one species, the `CoverageCurve` of validation data is kept with the weights: on it
+    is chosen how sure a name must be.
 
     Args:
         args, settings: see `Task`.
@@ -110,9 +114,12 @@ class ClassificationTask(Task):
 
     def on_validation_epoch_end(self) -> None:
         scores = self.val_scores.compute()
-        temperature = species_temperature(*self.val_scores.logits_and_truth(), multilabel=self.multilabel)
+        logits, truth = self.val_scores.logits_and_truth()
+        temperature = species_temperature(logits, truth, multilabel=self.multilabel)
         if not self.trainer.sanity_checking:
             self.temperature.fill_(temperature)
+            if not self.multilabel:
+                self.validated = self._coverage(logits, truth).lists()
         self.log_dict(
             {"val/loss": self.val_loss.compute(), "val/temperature": temperature}
             | {f"val/{name}": scores[name] for name in self.scored}
@@ -132,8 +139,18 @@ class ClassificationTask(Task):
         self.reliability = self.reliability_of(logits, truth)
         self.unscaled_reliability = self.reliability_of(logits * float(self.temperature), truth)
         scores = self.test_scores.compute() | {"loss": self.test_loss.compute()} | self.calibration_errors()
+        confidence = lowest_reaching(SURE, validated_accuracy(self.validated))
+        if confidence is not None and not self.multilabel:
+            share, accuracy = self._coverage(logits, truth).at(confidence)
+            # Both are of all recordings: those of the folds of a cross-validation can be put together.
+            scores |= {"sure": share, "sure_right": share * accuracy if share else 0.0}
         ids, self._test_ids = self.gathered(self._test_ids), []
-        self.tested = Tested(scores, self._rows(ids, logits, truth), temperature=float(self.temperature))
+        self.tested = Tested(
+            scores,
+            self._rows(ids, logits, truth),
+            temperature=float(self.temperature),
+            confidence=confidence,
+        )
         self.log_dict({f"test/{name}": value for name, value in scores.items()})
         for metric in (self.test_loss, self.test_scores):
             metric.reset()
@@ -143,8 +160,10 @@ class ClassificationTask(Task):
         said = self.normalised(logits)
         if self.multilabel:
             return ReliabilityCurve.of(said, truth > 0)
-        confidence, predicted = said.max(dim=1)
-        return ReliabilityCurve.of(confidence, predicted == truth.argmax(dim=1))
+        return ReliabilityCurve.of(*_likeliest(said, truth))
+
+    def _coverage(self, logits: Tensor, truth: Tensor) -> CoverageCurve:
+        return CoverageCurve.of(*_likeliest(self.normalised(logits), truth))
 
     def make_optimizer(self) -> Optimizer:
         """The last layer at the optimizer's rate, the others at ``encoder_rate_factor`` of it."""
@@ -179,6 +198,17 @@ class ClassificationTask(Task):
                 label, predicted = self.names[int(share.argmax())], self.names[int(probability.argmax())]
             rows.append({"id": id, "label": label, "predicted": predicted, **said})
         return rows
+
+
+def validated_accuracy(validated: Mapping[str, Sequence[float]]) -> dict[float, float]:
+    """The accuracy that validation data gave names, by the least confidence; see `Task.validated`."""
+    return dict(zip(validated.get("confidence", ()), validated.get("accuracy", ()), strict=True))
+
+
+def _likeliest(said: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """How likely the likeliest species of each recording is [N], and whether it is the true one, bool [N]."""
+    confidence, predicted = said.max(dim=1)
+    return confidence, predicted == truth.argmax(dim=1)
 
 
 def joined_names(names: Sequence[str], there: Tensor) -> str:

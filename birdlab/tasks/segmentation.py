@@ -24,7 +24,8 @@ class SegmentationTask(Task):
     """Train and score a network that returns logits [B, K, F, T] for K = 1 (bird) or K = 2 classes.
 
     Validation scores are at the network's size and end in ``_resized``; test scores are at the size of the
-    native masks. The threshold and the temperature that validation data ask for are kept with the weights.
+    native masks. The threshold and the temperature that validation data ask for are kept with the weights,
+    and so are precision and recall at others (`LogitHistogram.precision_and_recall`).
 
     Args:
         args, settings: see `Task`.
@@ -46,16 +47,12 @@ class SegmentationTask(Task):
     """One of `THRESHOLDS`, of probabilities before the temperature, at which scores count; see
     `reported_threshold`."""
 
-    validated: dict[str, list[float]]
-    """`LogitHistogram.precision_and_recall` of the last validation; saved with the weights."""
-
     def __init__(
         self, *args: Any, channels: int = 1, front_end: nn.Module | None = None, **settings: Any
     ) -> None:
         super().__init__(*args, **settings)
         self.channels = channels
         self.front_end = front_end
-        self.validated = {}
         self.register_buffer("threshold", torch.tensor(0.5))
         self.val_scores = SegmentationScores()
         self.test_scores = SegmentationScores()
@@ -141,10 +138,6 @@ class SegmentationTask(Task):
         )
         for metric in (self.val_loss, self.val_scores, self.val_logits, self.val_legacy_iou):
             metric.reset()
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["birdlab"]["validation"] = self.validated
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self.count_test(self.logits(batch["image"]), batch)

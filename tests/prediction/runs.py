@@ -33,14 +33,19 @@ def levels_run(folder: Path) -> Run:
     return _written(folder, config.compose([*words, channels]), {"birdlab": {}}, 1.0)
 
 
-def species_run(folder: Path, *settings: str, temperature: float = 1.0) -> Run:
-    """A small run that tells three species in stacks of 4 segments of .25 s at 16 kHz."""
+def species_run(folder: Path, *settings: str, temperature: float = 1.0, **kept: object) -> Run:
+    """A small run that tells three species in stacks of 4 segments of .25 s at 16 kHz; ``kept`` as above."""
     small = ("sample_rate=16000", "n_fft=512", "hop=250", "n_mels=32", "fmax=7000")
     stack = ("segments=4", "segment_s=0.25", "species=3", "root=absent")
     words = ["+experiment=mobilenet_optimizers", "data=birdclef"]
     cfg = config.compose([*words, *(f"data.{each}" for each in (*small, *stack)), *settings])
     config.fill(cfg, {"task.names": ["dipper", "owl", "wren"], "task.classes": 3, "task.counts": [4, 4, 4]})
-    return _written(folder, cfg, {}, temperature)
+    validation = {
+        "confidence": [0.95, 0.8, 0.6, 0.4],
+        "coverage": [0.2, 0.4, 0.8, 1.0],
+        "accuracy": [1.0, 0.9, 0.95, 0.7],
+    }
+    return _written(folder, cfg, {"birdlab": {"validation": validation}} | kept, temperature)
 
 
 def _written(folder: Path, cfg: DictConfig, kept: dict[str, object], temperature: float) -> Run:

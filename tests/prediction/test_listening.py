@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from birdlab.data.windows import window_starts
+from birdlab.errors import BirdlabError
 from birdlab.predict import app
 from birdlab.prediction import batch
 from birdlab.prediction.inputs import collect
 from birdlab.prediction.listening import Listening
-from birdlab.prediction.naming import Namer, stretches
+from birdlab.prediction.naming import Namer, confidence_for, stretches
 from birdlab.prediction.records import Record
+from birdlab.prediction.run_species import RunNamer
 
 RATE = 1_000
 
@@ -33,6 +35,7 @@ class Loudness:
     seconds: float = 1.0
     species: tuple[str, ...] = ("owl", "wren")
     heard: list[int] = field(default_factory=list)
+    validation_accuracy: dict[float, float] = field(default_factory=dict)
 
     def scores(self, audio: np.ndarray) -> np.ndarray:
         self.heard.append(len(audio))
@@ -135,11 +138,39 @@ def test_the_command(runs: ModuleType, tmp_path: Path) -> None:
     page = (tmp_path / "out/_summary.html").read_text()
     assert re.search(r"<b>(dipper|owl|wren)</b>\s*\(0\.\d\d\)", page)
     assert page.count('<audio controls preload="none" src="data:audio/mpeg') == len(rows)
+    # The lowest confidence that reaches an accuracy on validation data, at least a half.
+    for accuracy, confidence in (("0.9", "0.6"), ("0.7", "0.6"), ("0.99", "0.95")):
+        asked = [*words[:2], "--output", str(tmp_path / accuracy), "--accuracy", accuracy]
+        done = CliRunner().invoke(app, asked)
+        assert done.exit_code == 0, done.output
+        assert f"times a species is at least {confidence} likely" in done.output
+    for option, said in (
+        (["--accuracy", "0.9"], "exclude each other"),
+        (["--accuracy", "1.5"], "--accuracy 1.5: give a number between 0 and 1"),
+    ):
+        given = words if "0.9" in option else words[:4]
+        done = CliRunner().invoke(app, [*given, *option])
+        assert done.exit_code == 2
+        assert said in done.stderr.replace("\n", " ")
     # What is said about marks doesn't go unnoticed.
     for option in (["--threshold", "0.5"], ["--no-denoised"], ["--boxes"], ["--species", str(run)]):
         done = CliRunner().invoke(app, [*words, *option])
         assert done.exit_code == 2
         assert "names species and marks nothing" in done.stderr.replace("\n", " ")
+
+
+def test_a_confidence_for_an_accuracy(runs: ModuleType, tmp_path: Path) -> None:
+    namer = RunNamer.open(runs.species_run(tmp_path / "run").directory)
+    assert confidence_for(namer, 0.7) == 0.4
+    assert confidence_for(namer, 0.9) == 0.6
+    poor = {"confidence": [0.9, 0.4], "coverage": [0.5, 1.0], "accuracy": [0.8, 0.7]}
+    run = runs.species_run(tmp_path / "poor", birdlab={"validation": poor}).directory
+    with pytest.raises(BirdlabError, match=r"reaches 0\.800 at most, at --min-confidence 0\.9"):
+        confidence_for(RunNamer.open(run), 0.9)
+    for name, kept in (("old", {}), ("multilabel", {"validation": {}})):
+        run = runs.species_run(tmp_path / name, birdlab=kept).directory
+        with pytest.raises(BirdlabError, match="older birdlab, or to name several species at once"):
+            confidence_for(RunNamer.open(run), 0.9)
 
 
 @pytest.mark.parametrize("exported", [False, True])

@@ -176,6 +176,13 @@ def test_where_species_fail_and_what_silence_brings() -> None:
         ["0.95", "0.500", "1.000"],
     ]
     assert "--species run --min-confidence 0.7" in body
+    assert "No confidence is known from which on 90% of the names are right" in body
+    scores = {"test/accuracy": 0.5, "test/sure": 0.5, "test/sure_right": 0.4}
+    chosen = replace(species_record(), facts={"confidence": 0.62}, scores=scores)
+    body = parts(card(Condition("birds", {}, (chosen,))))[1]
+    assert "From --min-confidence 0.620 on, 90% of the names are right on validation data" in body
+    assert "On the test split 50.0% of the recordings get a name at that; 80.0% of these are right." in body
+    assert "--species run --accuracy 0.9" in body
     several = parts(card(Condition("birds", {}, (species_record(**{"data.multilabel": True}),))))[1]
     assert "The run keeps nothing of single samples" in several
 

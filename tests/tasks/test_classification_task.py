@@ -106,11 +106,38 @@ def test_it_learns_logs_what_it_says_and_keeps_what_it_found() -> None:
     assert max(NAMES, key=lambda name: first[f"p_{name}"]) == first["predicted"]
 
 
+def test_how_sure_a_name_must_be_is_chosen_on_validation_data() -> None:
+    """It is saved, taken over with the weights, and tested on the test recordings."""
+    made = task()
+    trained(made, epochs=2)
+    saved: dict[str, Any] = {"state_dict": made.state_dict()}
+    made.on_save_checkpoint(saved)
+    curve = saved["birdlab"]["validation"]
+    assert curve["coverage"][-1] == 1.0
+    assert curve["confidence"] == sorted(curve["confidence"], reverse=True)
+    reaching = [c for c, a in zip(curve["confidence"], curve["accuracy"], strict=True) if a >= 0.9]
+    assert made.tested.confidence == min(reaching)
+
+    rows = made.tested.samples
+    named = [row for row in rows if row[f"p_{row['predicted']}"] >= min(reaching) * (1 - 1e-5)]
+    right = [row for row in named if row["predicted"] == row["label"]]
+    assert made.tested.scores["sure"] == pytest.approx(len(named) / len(rows))
+    assert made.tested.scores["sure_right"] == pytest.approx(len(right) / len(rows))
+
+    again = task()
+    again.load_checkpoint(saved, "saved")
+    assert again.validated == curve
+    again.load_checkpoint({"state_dict": made.state_dict()}, "older")
+    assert again.validated == {}
+
+
 def test_several_species_have_scores_and_rows_of_their_own() -> None:
     made = task(loss=SpeciesBCE(), multilabel=True)
     trained(made, epochs=1)
     assert {"micro_f1", "row_f1", "average_precision", "roc_auc", "loss"} < set(made.tested.scores)
     assert "val/accuracy" not in made.logged
+    assert made.validated == {}
+    assert made.tested.confidence is None
     assert "val/micro_f1" in made.logged
     for row in made.tested.samples:
         said = [name for name in NAMES if row[f"p_{name}"] > 0.5]
