@@ -22,7 +22,7 @@ from birdlab.reporting.comparison import POOLED, common_samples, sample_scores
 from birdlab.reporting.conditions import Condition, shown
 from birdlab.reporting.read import RunRecord
 from birdlab.reporting.rendering import Cell, Table, escaped_markdown
-from birdlab.reporting.tables import heading, mean_cell, printed_scores
+from birdlab.reporting.tables import COSTS, heading, mean_cell, printed_scores
 from birdlab.statistics import Estimate, estimate, estimate_statistic
 from birdlab.thresholds import SURE
 
@@ -290,6 +290,11 @@ def _cost(condition: Condition) -> Table:
         values = condition.facts(name)
         return _number(unit * statistics.fmean(values), form) if values else "—"
 
+    speeds = {
+        COSTS[name][0]: mean(name, ".0f") for name in COSTS if "real_time" in name and condition.facts(name)
+    }
+    if not speeds:
+        speeds = {"× real time": "not measured (python -m birdlab.speed RUN)"}
     folds = _folds(run)
     starts = dict.fromkeys(
         str(start) for each in condition.runs if (start := each.config.get("start_from")) is not None
@@ -304,6 +309,7 @@ def _cost(condition: Condition) -> Table:
             "device": str(run.facts.get("device", "unknown")),
             "CPU threads": shown(run.facts.get("cpu_threads", "unknown")),
             "precision": str(run.facts.get("precision", "unknown")),
+            **speeds,
         },
     )
 

@@ -73,12 +73,22 @@ def test_a_run_has_a_card_with_its_numbers(tmp_path: Path, made_run: MakeRun) ->
     assert said["temperature (validation)"] == "1.750"
     assert said["expected calibration error (test)"] == "0.0123"
     assert said["the same without the temperature"] == "0.0456"
+    assert said["× real time"] == "not measured (python -m birdlab.speed RUN)"
     assert said["parameters"] == "1,986,817"
     assert said["time (min)"] == f"{(900 + 500 * 0.5) / 60:.1f}"
     assert said["loss"] == "WeightedSum of BCELoss, FocalTverskyLoss"
     assert "\npython -m birdlab.train '+experiment=a b'\n" in body
     assert "birdlab.predict 000_seed-0 recordings/" in body
     assert "It was trained and tested on synthetic sounds." in body
+
+
+def test_a_card_says_how_fast_it_is_if_that_was_measured(tmp_path: Path, made_run: MakeRun) -> None:
+    for seed, speed in enumerate((40.0, 60.0)):
+        made_run(tmp_path / "runs" / f"00{seed}", seed=seed, facts={"real_time_1_core": speed})
+    target = report([tmp_path / "runs"], None, None, None)
+    said = facts(parts((target / "model_card.md").read_text())[1])
+    assert said["× real time, 1 core"] == "50"
+    assert "× real time" not in said
 
 
 def test_each_condition_has_a_card_and_seeds_share_it(grid: Path, tmp_path: Path) -> None:
