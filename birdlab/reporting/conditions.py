@@ -110,8 +110,8 @@ def factors(records: Sequence[RunRecord]) -> dict[str, list[str]]:
         ]
     for key in sorted(differing, key=lambda key: (key.count("."), key)):
         column = _column(records, key)
-        # Interpolations leave copies of one value under several keys.
-        if column not in [*seeds, *found.values()]:
+        # Interpolations leave copies of one value under several keys, of which some runs have none.
+        if column not in found.values() and not any(_copies(column, seed) for seed in seeds):
             found[key] = column
     for key in reversed(_NAMED):
         if key in found:  # what it says is all that it stands for
@@ -157,6 +157,11 @@ def _label(names: Sequence[str], values: Sequence[str]) -> str:
 
 def _column(records: Sequence[RunRecord], key: str) -> list[str]:
     return [shown(record.config[key]) if key in record.config else _ABSENT for record in records]
+
+
+def _copies(column: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether the one is the other wherever it is there."""
+    return all(value in (_ABSENT, copied) for value, copied in zip(column, other, strict=True))
 
 
 def _follows(column: Sequence[Any], other: Sequence[Any]) -> bool:

@@ -291,10 +291,11 @@ def _read_reliability(folder: Path) -> list[tuple[str, ReliabilityCurve]]:
     if not rows:
         raise ValueError("there are no rows")
     (counted,) = rows[0].keys() - {"low", "high", "probability", "frequency"}
-    columns = [
-        torch.tensor([float(row[name]) for row in rows]) for name in (counted, "probability", "frequency")
-    ]
-    return [(counted, ReliabilityCurve(columns[0].long(), columns[1].double(), columns[2].double()))]
+    count, probability, frequency = (
+        torch.tensor([float(row[name] or "nan") for row in rows], dtype=torch.float64)
+        for name in (counted, "probability", "frequency")
+    )
+    return [(counted, ReliabilityCurve(count.long(), probability, frequency))]
 
 
 def _read_pictures(folder: Path) -> tuple[float, list[Picture]]:

@@ -102,7 +102,7 @@ def test_what_follows_from_the_study_is_its_name() -> None:
 
 
 def test_what_an_ablation_changes_is_its_name() -> None:
-    """As +sweep=ablations has them: a switch, another network, another size."""
+    """As +sweep=ablations has them: a switch, another network, another size, a seeded augmentation."""
     resunet = "model: {_target_: birdlab.models.resunet.ResUNet, residual: RESIDUAL}"
     other = "model: {_target_: segmentation_models_pytorch.Unet, encoder_name: mobilenet_v2}"
     rows = [
@@ -110,10 +110,19 @@ def test_what_an_ablation_changes_is_its_name() -> None:
         ("no_residual", resunet.replace("RESIDUAL", "false"), 128),
         ("mobilenet_encoder", other, 128),
         ("resolution_256", resunet.replace("RESIDUAL", "true"), 256),
+        (
+            "augment_physical",
+            resunet.replace("RESIDUAL", "true") + "\naugment: {_target_: a.B, seed: SEED}",
+            128,
+        ),
     ]
     runs = [
         from_config(
-            name, f"name: study\nablation: {name}\ndata: {{image_size: [{size}, {size}]}}\n{model}", seed
+            name,
+            f"name: study\nablation: {name}\ndata: {{image_size: [{size}, {size}]}}\n{model}".replace(
+                "SEED", str(seed)
+            ),
+            seed,
         )
         for name, model, size in rows
         for seed in (0, 1)

@@ -5,8 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from birdlab.callbacks.errors import reliability_table
 from birdlab.errors import BirdlabError
+from birdlab.files import write_csv
+from birdlab.metrics import ReliabilityCurve
 from birdlab.reporting.read import find_runs, flat, read_run, read_runs
 
 MakeRun = Callable[..., Path]
@@ -95,3 +99,16 @@ def test_a_config_that_explodes_is_refused() -> None:
         node = {"a": node, "b": node}
     with pytest.raises(ValueError, match="more than 5000 keys"):
         flat(node)
+
+
+def test_reliability_is_read_as_runs_write_it(tmp_path: Path, made_run: MakeRun) -> None:
+    """A bin without predictions has no probability."""
+    folder = made_run(tmp_path / "run")
+    curve = ReliabilityCurve.of(torch.tensor([0.1, 0.2, 0.9]), torch.tensor([False, True, True]), bins=4)
+    write_csv(folder / "figures" / "calibration.csv", reliability_table(curve, "pixels"))
+    (read,) = read_runs(find_runs([tmp_path]))
+    assert not read.reason
+    ((counted, found),) = read.reliability
+    assert counted == "pixels"
+    for name, expected in vars(curve).items():
+        torch.testing.assert_close(getattr(found, name), expected, equal_nan=True)
