@@ -104,14 +104,17 @@ def check_image(image: Tensor, in_channels: int, stride: int) -> None:
     """Refuse images [B, C, F, T] that a network does not take.
 
     Raises:
-        BirdlabError: if C is not ``in_channels``, or F or T is no multiple of ``stride``.
+        BirdlabError: for another number of dimensions, if C is not ``in_channels``, or F or T is 0 or no
+            multiple of ``stride``.
     """
+    if image.ndim != 4:
+        raise BirdlabError(f"the network takes images of shape [B, C, F, T], not {list(image.shape)}")
     channels, rows, columns = image.shape[1:]
     if channels != in_channels:
         raise BirdlabError(
             f"the network takes {in_channels} channel(s) and the image has {channels}; set data.channels"
         )
-    if rows % stride or columns % stride:
+    if not rows or not columns or rows % stride or columns % stride:
         raise BirdlabError(
             f"images of {rows} x {columns} do not fit this network, whose input sides must be "
             f"multiples of {stride}; set data.image_size"

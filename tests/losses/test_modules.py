@@ -56,6 +56,21 @@ def test_class_and_function_have_the_same_settings_and_defaults(kind: type[Funct
 
 
 @pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("foreground", [0, 1])
+def test_masks_of_one_class_can_be_learned_from(kind: type[FunctionalLoss], foreground: int) -> None:
+    """Scenes without birds are part of every data set: a step downhill brings the logits nearer to them."""
+    logits = LOGITS.clone().requires_grad_()
+    truth = torch.full_like(TRUTH, foreground)
+    loss = kind()(logits, truth)
+    loss.backward()
+    assert logits.grad is not None
+    assert loss.isfinite()
+    assert logits.grad.isfinite().all()
+    better = kind()(logits.detach() - 0.1 * logits.grad, truth)
+    assert better < loss or not logits.grad.any()
+
+
+@pytest.mark.parametrize("kind", LOSSES)
 def test_every_setting_arrives(kind: type[FunctionalLoss]) -> None:
     for name in kind().settings:
         loss = kind(**{name: UNUSUAL[name]})

@@ -86,7 +86,7 @@ def test_every_parameter_has_a_gradient(make: Make) -> None:
 
 
 @every_network
-@pytest.mark.parametrize("size", [(63, 64), (64, 80), (16, 16)])
+@pytest.mark.parametrize("size", [(63, 64), (64, 80), (16, 16), (0, 32)])
 def test_size_that_does_not_divide_is_refused(make: Make, size: tuple[int, int]) -> None:
     with pytest.raises(BirdlabError, match=rf"{size[0]} x {size[1]}.* 32; set data.image_size"):
         make()(torch.rand(1, 1, *size))
@@ -96,6 +96,8 @@ def test_size_that_does_not_divide_is_refused(make: Make, size: tuple[int, int])
 def test_wrong_channels_are_refused(make: Make) -> None:
     with pytest.raises(BirdlabError, match=r"takes 1 channel.* has 3; set data.channels"):
         make()(torch.rand(1, 3, 32, 32))
+    with pytest.raises(BirdlabError, match=r"\[B, C, F, T\], not \[1, 32, 32\]"):
+        make()(torch.rand(1, 32, 32))
 
 
 @every_network
