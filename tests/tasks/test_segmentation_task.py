@@ -6,7 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning import Trainer
 from torch import nn
+from torch.utils.data import DataLoader
 
 from birdlab.errors import BirdlabError
 from birdlab.losses import BCELoss
@@ -135,3 +137,33 @@ def test_random_draws_are_a_function_of_seed_and_step() -> None:
     assert len({draw(0, 1), draw(0, 2), draw(1, 1)}) == 3
     # Batches whose gradients are accumulated belong to one step, and draw each for itself.
     assert len({draw(0, step, batch, 2) for step, batch in ((0, 0), (0, 1), (1, 2), (1, 3))}) == 4
+
+
+def test_a_batch_in_parts_is_the_batch() -> None:
+    """One step of four images at once, and of the same four one by one: the same weights."""
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (4, 8, 8), dtype=torch.uint8, generator=draw)
+    masks = torch.randint(2, (4, 8, 8), dtype=torch.uint8, generator=draw)
+    items = [{"id": str(n), "image": images[n], "mask": masks[n]} for n in range(4)]
+
+    def trained(batch_size: int) -> torch.Tensor:
+        torch.manual_seed(0)
+        made = SegmentationTask(nn.Conv2d(1, 1, 3, padding=1), BCELoss(), partial(torch.optim.SGD, lr=1.0))
+        trainer = Trainer(
+            accelerator="cpu",
+            precision="64-true",
+            max_epochs=1,
+            accumulate_grad_batches=4 // batch_size,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(made, DataLoader(items, batch_size))
+        assert trainer.global_step == 1
+        return made.net.weight.detach()
+
+    at_once = trained(4)
+    torch.testing.assert_close(trained(1), at_once, rtol=1e-12, atol=1e-14)
+    torch.manual_seed(0)
+    assert not torch.allclose(nn.Conv2d(1, 1, 3, padding=1).weight.double(), at_once, atol=1e-3)
