@@ -136,7 +136,7 @@ def test_the_command(runs: ModuleType, tmp_path: Path) -> None:
     assert sums == pytest.approx([1.0] * 3, abs=2e-4)
     assert f"{len(rows)} times a species is at least 0.1 likely" in done.output
     page = (tmp_path / "out/_summary.html").read_text()
-    assert re.search(r"<b>(dipper|owl|wren)</b>\s*\(0\.\d\d\)", page)
+    assert re.search(r"<b>(dipper|owl|wren)</b>\s*\(0\.\d\d\) \d", page)
     assert page.count('<audio controls preload="none" src="data:audio/mpeg') == len(rows)
     # The lowest confidence that reaches an accuracy on validation data, at least a half.
     for accuracy, confidence in (("0.9", "0.6"), ("0.7", "0.6"), ("0.99", "0.95")):
