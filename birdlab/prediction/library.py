@@ -1,4 +1,7 @@
-"""Prediction from Python: ``birdlab.load(run).predict(audio, sample_rate)``."""
+"""Prediction from Python: ``birdlab.load(run).predict(audio, sample_rate)``.
+
+``birdlab.load_species`` does the same with a run that names species.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +14,8 @@ from birdlab.audio.grid import Grid
 from birdlab.errors import BirdlabError
 from birdlab.prediction.denoise import FLOOR_DB, Denoiser
 from birdlab.prediction.events import Components, Event, settled
-from birdlab.prediction.naming import Namer, named
+from birdlab.prediction.listening import MIN_CONFIDENCE, there
+from birdlab.prediction.naming import Namer, named, stretches
 from birdlab.prediction.network import Network, foreground
 from birdlab.prediction.opening import open_namer, open_network
 from birdlab.prediction.stream import Audio, joined, mono_at, stitched
@@ -118,6 +122,61 @@ class Predictor:
         return named(events, len(samples) / sample_rate, self.namer, read, min_confidence)
 
 
+@dataclass(frozen=True)
+class SpeciesPrediction:
+    """Who is heard in stretches of some audio, which follow one another; the last one ends with it.
+
+    Attributes:
+        probabilities: of each species in each stretch, float32 [N, K] in 0..1.
+        species: the K names.
+        begin_s, end_s: seconds, float64 [N].
+    """
+
+    probabilities: NDArray[np.float32]
+    species: tuple[str, ...]
+    begin_s: NDArray[np.float64]
+    end_s: NDArray[np.float64]
+    _highest_hz: float = field(repr=False)
+
+    def events(self, min_confidence: float = MIN_CONFIDENCE) -> list[Event]:
+        """Stretches once for each species that is at least so likely, as in tables."""
+        stretches = zip(self.begin_s.tolist(), self.end_s.tolist(), self.probabilities, strict=True)
+        return [
+            event
+            for begin_s, end_s, scores in stretches
+            for event in there(
+                Event(begin_s, end_s, 0.0, self._highest_hz, 0.0), self.species, scores, min_confidence
+            )
+        ]
+
+
+@dataclass(frozen=True)
+class SpeciesPredictor:
+    """A network that names species, ready to predict.
+
+    Attributes:
+        namer: the network.
+    """
+
+    namer: Namer
+
+    def predict(self, audio: ArrayLike, sample_rate: int) -> SpeciesPrediction:
+        """Listen to audio of any length that fits into memory; see `Predictor.predict`."""
+        samples, namer = _checked(np.asarray(audio), sample_rate), self.namer
+        mono = mono_at([samples.reshape(len(samples), -1)], sample_rate, namer.sample_rate)
+        heard = [(begin_s, namer.scores(part)) for begin_s, part in stretches(mono, namer)]
+        begin_s = np.array([begin_s for begin_s, _ in heard])
+        scores = np.array([scores for _, scores in heard], np.float32)
+        return SpeciesPrediction(
+            # Of a few samples resampling may leave none.
+            probabilities=scores.reshape(-1, len(namer.species)),
+            species=tuple(namer.species),
+            begin_s=begin_s,
+            end_s=np.minimum(begin_s + namer.seconds, len(samples) / sample_rate),
+            _highest_hz=min(sample_rate, namer.sample_rate) / 2,
+        )
+
+
 def _checked(audio: NDArray[Any], sample_rate: float) -> Audio:
     if audio.ndim not in {1, 2} or audio.size == 0 or sample_rate <= 0:
         raise BirdlabError(
@@ -135,6 +194,11 @@ def _checked(audio: NDArray[Any], sample_rate: float) -> Audio:
     if not np.isfinite(audio).all():
         raise BirdlabError("audio: some samples are NaN or infinite. Repair the recording.")
     return audio.astype(np.float32)
+
+
+def load_species(run: Path | str, *, trust: bool = False) -> SpeciesPredictor:
+    """A trained network that names species, ready to predict; see `load`."""
+    return SpeciesPredictor(open_namer(Path(run), trust=trust))
 
 
 def load(run: Path | str, *, species: Path | str | None = None, trust: bool = False) -> Predictor:

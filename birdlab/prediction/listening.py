@@ -1,9 +1,12 @@
 """From one file to a table of species, by a network that names them and marks nothing."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from birdlab.audio.grid import Grid
 from birdlab.audio.streams import Recording
@@ -70,16 +73,34 @@ class Listening:
         recording, namer = Recording.open(each.path), self.namer
         record.write(output / each.record)
         highest_hz = min(recording.sample_rate, namer.sample_rate) / 2
-        events = []
+        events: list[Event] = []
         for begin_s, audio in heard(recording, namer):
             end_s = min(begin_s + namer.seconds, recording.duration_s)
-            for label, likely in zip(namer.species, namer.scores(audio).tolist(), strict=True):
-                if likely >= self.min_confidence:
-                    events.append(Event(begin_s, end_s, 0.0, highest_hz, likely, label, likely))
+            stretch = Event(begin_s, end_s, 0.0, highest_hz, score=0.0)
+            events += there(stretch, namer.species, namer.scores(audio), self.min_confidence)
             progress(min(1.0, end_s / recording.duration_s))
         paths = {kind: output / name for kind, name in record.outputs.items()}
         write_tables(self.tables, paths, Detections(each.path, recording.duration_s, events))
         return record.finish(output / each.record, recording.duration_s, events)
+
+
+def there(
+    stretch: Event, species: Sequence[str], scores: NDArray[np.float32], min_confidence: float
+) -> list[Event]:
+    """A stretch once for each species that is likely enough in it, which is its label.
+
+    Args:
+        stretch: its extent.
+        species: that a network knows.
+        scores: probabilities [K] of these.
+        min_confidence: see `Listening`.
+    """
+    pairs = zip(species, scores.tolist(), strict=True)
+    return [
+        replace(stretch, score=likely, label=label, label_score=likely)
+        for label, likely in pairs
+        if likely >= min_confidence
+    ]
 
 
 def heard(recording: Recording, namer: Namer) -> Iterator[tuple[float, Audio]]:

@@ -15,7 +15,10 @@ from birdlab.tasks import ClassificationTask, SegmentationTask, Task
 T = TypeVar("T", bound=Task)
 
 _MEANT = {
-    SegmentationTask: "marking birds needs a run of task=segmentation (one of species goes to --species)",
+    SegmentationTask: (
+        "marking birds needs a run of task=segmentation (one of species goes to --species, or "
+        "birdlab.load_species)"
+    ),
     ClassificationTask: "naming species needs a run of task=classification",
 }
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+import birdlab
 from birdlab.data.windows import window_starts
 from birdlab.errors import BirdlabError
 from birdlab.predict import app
@@ -135,6 +136,14 @@ def test_the_command(runs: ModuleType, tmp_path: Path) -> None:
     sums = [sum(float(row["Score"]) for row in rows if float(row["Begin Time (s)"]) == s) for s in begins]
     assert sums == pytest.approx([1.0] * 3, abs=2e-4)
     assert f"{len(rows)} times a species is at least 0.1 likely" in done.output
+    # The library says the same.
+    read, rate = soundfile.read(tmp_path / "in/a.flac", dtype="float32")
+    found = birdlab.load_species(run).predict(read, rate)
+    assert found.probabilities.shape == (3, 3)
+    assert found.begin_s.tolist() == [0.0, 1.0, 1.5]
+    assert found.end_s.tolist() == [1.0, 2.0, 2.5]
+    said = [(event.begin_s, event.label, f"{event.score:.4f}") for event in found.events(0.1)]
+    assert said == [(float(row["Begin Time (s)"]), row["Annotation"], row["Score"]) for row in rows]
     page = (tmp_path / "out/_summary.html").read_text()
     assert re.search(r"<b>(dipper|owl|wren)</b>\s*\(0\.\d\d\) \d", page)
     assert page.count('<audio controls preload="none" src="data:audio/mpeg') == len(rows)
