@@ -111,8 +111,7 @@ def main(
             marking = (species, threshold, precision, mask, overlay, denoised, floor_db, boxes or None)
             _check_names_only(run, marking)
             # Accuracy is that of the likeliest species: a second one in a stretch would be below a half.
-            chosen = confidence_for(network, accuracy, MIN_CONFIDENCE) if accuracy else min_confidence
-            work = Listening(network, tables, chosen or MIN_CONFIDENCE)
+            work = Listening(network, tables, _confidence(network, min_confidence, accuracy, MIN_CONFIDENCE))
         else:
             for name, value in sure.items():
                 if value is not None and species is None:
@@ -126,9 +125,7 @@ def main(
                 denoised=denoised is not False,
                 floor_db=FLOOR_DB if floor_db is None else floor_db,
                 boxes=boxes,
-                min_confidence=confidence_for(namer, accuracy)
-                if namer and accuracy
-                else min_confidence or 0.0,
+                min_confidence=_confidence(namer, min_confidence, accuracy, 0.0) if namer else 0.0,
             )
             work = Marking(network, wanted, namer)
         todo = batch.plan(files, output, work, overwrite=overwrite)
@@ -154,6 +151,13 @@ def _threshold(network: Network, threshold: float | None, precision: float | Non
     if precision is not None:
         return threshold_for(network, precision)
     return network.threshold if threshold is None else threshold
+
+
+def _confidence(namer: Namer, given: float | None, accuracy: float | None, least: float) -> float:
+    """How sure a name must be: as given, as an accuracy asks for, or ``least``."""
+    if accuracy is not None:
+        return confidence_for(namer, accuracy, least)
+    return least if given is None else given
 
 
 def _check_names_only(run: Path, marking: Sequence[object]) -> None:

@@ -24,7 +24,12 @@ from birdlab.run import Run, environment
 
 REPEATS = 3
 """The fastest counts: whatever else the computer does can only slow it down."""
-_CORES = (1, 2)
+_PLACES = {
+    "real_time_1_core": ("one core", 1),
+    "real_time_2_cores": ("two cores", 2),
+    "real_time_gpu": ("the GPU", 2),
+}
+"""Where a speed of `birdlab.reporting.tables.SPEEDS` is measured, and how much is done at once."""
 _BLOCK_S = 10.0
 _WARM_UP_S = 20.0
 
@@ -73,25 +78,14 @@ def main(
             found = measured(network, 60 * minutes)
             if path.is_dir():
                 Run.open(path).note(speed_device=device, **found)
-            said = ", ".join(f"{factor:.3g} on {_PLACES[name]}" for name, factor in found.items())
+            said = ", ".join(f"{factor:.3g} on {_PLACES[name][0]}" for name, factor in found.items())
             console.print(f"{path}: times real time: {said} ({device}).")
-
-
-_PLACES = {
-    "real_time_1_core": "one core",
-    "real_time_2_cores": "two cores",
-    "real_time_gpu": "the GPU",
-}
 
 
 def measured(network: Network | Namer, seconds: float) -> dict[str, float]:
     """`times_real_time` by the name of its fact: on one core and on two, or on a GPU."""
-    places = {"real_time_1_core": 1, "real_time_2_cores": 2}
-    if torch.cuda.is_available():
-        places = {"real_time_gpu": 2}
-    elif cpu_count() < 2:
-        del places["real_time_2_cores"]
-    return {name: round(times_real_time(network, seconds, cores), 1) for name, cores in places.items()}
+    names = ["real_time_gpu"] if torch.cuda.is_available() else [*_PLACES][: min(2, cpu_count())]
+    return {name: round(times_real_time(network, seconds, _PLACES[name][1]), 1) for name in names}
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class SpeciesFigures(Callback):
             made["confusion"] = figures.confusion_matrix(counts.numpy(), task.names)
             curve = coverage(task.tested.samples)
             made["coverage"] = figures.accuracy_by_coverage(curve)
-            columns = {name: values.tolist() for name, values in vars(curve).items()}
+            columns = curve.lists()
             tables["coverage"] = [
                 dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
             ]

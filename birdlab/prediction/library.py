@@ -3,6 +3,7 @@
 ``birdlab.load_species`` does the same with a run that names species.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ class Predictor:
         samples = _checked(np.asarray(audio), sample_rate)
         grid = self.network.grid
         chosen = self.network.threshold if threshold is None else threshold
-        mono = mono_at([samples.reshape(len(samples), -1)], sample_rate, grid.sample_rate)
+        mono = _mono(samples, sample_rate, grid.sample_rate)
         probabilities = joined(list(stitched(self.network, mono)))
         components = Components(grid, chosen)
         found = components.see(probabilities) + components.finish()
@@ -114,7 +115,7 @@ class Predictor:
     ) -> list[Event]:
         assert self.namer is not None
         rate = self.namer.sample_rate
-        audio = np.concatenate(list(mono_at([samples.reshape(len(samples), -1)], sample_rate, rate)))
+        audio = np.concatenate(list(_mono(samples, sample_rate, rate)))
 
         def read(start_s: float, seconds: float) -> Audio:
             return audio[round(start_s * rate) : round((start_s + seconds) * rate)]
@@ -163,7 +164,7 @@ class SpeciesPredictor:
     def predict(self, audio: ArrayLike, sample_rate: int) -> SpeciesPrediction:
         """Listen to audio of any length that fits into memory; see `Predictor.predict`."""
         samples, namer = _checked(np.asarray(audio), sample_rate), self.namer
-        mono = mono_at([samples.reshape(len(samples), -1)], sample_rate, namer.sample_rate)
+        mono = _mono(samples, sample_rate, namer.sample_rate)
         heard = [(begin_s, namer.scores(part)) for begin_s, part in stretches(mono, namer)]
         begin_s = np.array([begin_s for begin_s, _ in heard])
         scores = np.array([scores for _, scores in heard], np.float32)
@@ -175,6 +176,11 @@ class SpeciesPredictor:
             end_s=np.minimum(begin_s + namer.seconds, len(samples) / sample_rate),
             _highest_hz=min(sample_rate, namer.sample_rate) / 2,
         )
+
+
+def _mono(samples: Audio, sample_rate: int, wanted_rate: int) -> Iterator[Audio]:
+    """See `mono_at`, of audio [n] or [n, channels]."""
+    return mono_at([samples.reshape(len(samples), -1)], sample_rate, wanted_rate)
 
 
 def _checked(audio: NDArray[Any], sample_rate: float) -> Audio:

@@ -62,12 +62,7 @@ class Listening:
         return {table: f"{each.folder / each.name}{FORMATS[table].ending}" for table in self.tables}
 
     def predict(
-        self,
-        each: Input,
-        record: Record,
-        output: Path,
-        threads: int = 1,
-        progress: Callable[[float], None] = lambda share: None,
+        self, each: Input, record: Record, output: Path, threads: int, progress: Callable[[float], None]
     ) -> Record:
         """See `Work`."""
         recording, namer = Recording.open(each.path), self.namer
@@ -79,8 +74,7 @@ class Listening:
             stretch = Event(begin_s, end_s, 0.0, highest_hz, score=0.0)
             events += there(stretch, namer.species, namer.scores(audio), self.min_confidence)
             progress(min(1.0, end_s / recording.duration_s))
-        paths = {kind: output / name for kind, name in record.outputs.items()}
-        write_tables(self.tables, paths, Detections(each.path, recording.duration_s, events))
+        write_tables(self.tables, record.paths(output), Detections(each.path, recording.duration_s, events))
         return record.finish(output / each.record, recording.duration_s, events)
 
 

@@ -104,17 +104,12 @@ class Marking:
         return {kind: f"{each.folder / each.name}{ending}" for kind, ending in endings.items()}
 
     def predict(
-        self,
-        each: Input,
-        record: Record,
-        output: Path,
-        threads: int = 1,
-        progress: Callable[[float], None] = lambda share: None,
+        self, each: Input, record: Record, output: Path, threads: int, progress: Callable[[float], None]
     ) -> Record:
         """See `Work`."""
         network, wanted = self.network, self.wanted
         source = Source.open(each, network)
-        paths = {kind: output / name for kind, name in record.outputs.items()}
+        paths = record.paths(output)
         record.write(output / each.record)
         with ExitStack() as stack:
             denoised = None

@@ -76,6 +76,10 @@ class Record:
         content = {"schema": SCHEMA} | asdict(replace(self, events=())) | {"events": events}
         write_text(path, json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n")
 
+    def paths(self, output: Path) -> dict[str, Path]:
+        """Its outputs in the output folder, by kind."""
+        return {kind: output / name for kind, name in self.outputs.items()}
+
     def finish(self, path: Path, duration_s: float, events: Sequence[Event]) -> "Record":
         """The same once its outputs are there, as written."""
         finished = replace(self, finished=True, duration_s=duration_s, events=events)
@@ -137,7 +141,7 @@ def pending(
     for each, wanted in inputs:
         there = Record.read(output / each.record)
         if there is not None and there.same(wanted) and not overwrite:
-            paths = [output / name for name in there.outputs.values()]
+            paths = there.paths(output).values()
             if there.finished and all(path.exists() for path in paths):
                 done.append(there)
                 continue

@@ -22,7 +22,7 @@ from birdlab.reporting.comparison import POOLED, common_samples, sample_scores
 from birdlab.reporting.conditions import Condition, shown
 from birdlab.reporting.read import RunRecord
 from birdlab.reporting.rendering import Cell, Table, escaped_markdown
-from birdlab.reporting.tables import COSTS, heading, mean_cell, printed_scores
+from birdlab.reporting.tables import SPEEDS, heading, mean_cell, printed_scores
 from birdlab.statistics import Estimate, estimate, estimate_statistic
 from birdlab.thresholds import SURE
 
@@ -290,9 +290,7 @@ def _cost(condition: Condition) -> Table:
         values = condition.facts(name)
         return _number(unit * statistics.fmean(values), form) if values else "—"
 
-    speeds = {
-        COSTS[name][0]: mean(name, ".0f") for name in COSTS if "real_time" in name and condition.facts(name)
-    }
+    speeds = {label: mean(name, ".0f") for name, (label, _) in SPEEDS.items() if condition.facts(name)}
     if not speeds:
         speeds = {"× real time": "not measured (python -m birdlab.speed RUN)"}
     folds = _folds(run)

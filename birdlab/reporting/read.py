@@ -273,12 +273,17 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
 def _read_table(file: Path) -> list[dict[str, str]]:
     if not file.is_file():
         return []
+    rows = _read_rows(file)
+    if rows and "id" not in rows[0]:
+        raise ValueError("it has no column id")
+    return rows
+
+
+def _read_rows(file: Path) -> list[dict[str, str]]:
     with file.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
     if any(None in row or None in row.values() for row in rows):
         raise ValueError("a row has more or fewer cells than there are columns")
-    if rows and "id" not in rows[0]:
-        raise ValueError("it has no column id")
     return rows
 
 
@@ -286,8 +291,7 @@ def _read_reliability(folder: Path) -> list[tuple[str, ReliabilityCurve]]:
     file = folder / "calibration.csv"
     if not file.is_file():
         return []
-    with file.open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
+    rows = _read_rows(file)
     if not rows:
         raise ValueError("there are no rows")
     (counted,) = rows[0].keys() - {"low", "high", "probability", "frequency"}

@@ -7,7 +7,7 @@ from typing import Any
 from birdlab.reporting.comparison import Ranking
 from birdlab.reporting.conditions import Condition, overridden, shown
 from birdlab.reporting.read import RunRecord
-from birdlab.reporting.tables import COSTS
+from birdlab.reporting.tables import COSTS, SPEEDS
 
 _ORIGIN = ("best_epoch", "threshold", "precision", "device", "birdlab", "commit", "dirty", "data_hash")
 
@@ -63,7 +63,7 @@ def comparison_rows(rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
 
 def _costs(records: Sequence[RunRecord]) -> list[str]:
     """Those that are always known, and speeds where somebody measured them."""
-    return [name for name in COSTS if "real_time" not in name or any(name in run.facts for run in records)]
+    return [name for name in COSTS if name not in SPEEDS or any(name in run.facts for run in records)]
 
 
 def _moments(name: str, values: Sequence[float]) -> dict[str, float | None]:

@@ -30,16 +30,20 @@ HEADINGS = {
     "callers_micro_f1": "callers' micro F1",
 }
 """Scores that a paper prints, in this order; every score is in the CSV files."""
+SPEEDS = {
+    "real_time_1_core": ("× real time, 1 core", 1.0),
+    "real_time_2_cores": ("× real time, 2 cores", 1.0),
+    "real_time_gpu": ("× real time, GPU", 1.0),
+}
+"""What `birdlab.speed` finds of a run, as in `COSTS`."""
 COSTS = {
     "wall_s": ("time (min)", 1 / 60),
     "samples_per_s": ("samples/s", 1.0),
     "peak_memory_gb": ("memory (GB)", 1.0),
     "parameters": ("parameters (M)", 1e-6),
-    "real_time_1_core": ("× real time, 1 core", 1.0),
-    "real_time_2_cores": ("× real time, 2 cores", 1.0),
-    "real_time_gpu": ("× real time, GPU", 1.0),
+    **SPEEDS,
 }
-"""What a run costs: by fact its heading, and the factor to its unit; the speeds are `birdlab.speed`'s."""
+"""What a run costs: by fact its heading, and the factor to its unit."""
 
 
 def printed_scores(records: Sequence[RunRecord]) -> list[str]:

@@ -235,7 +235,7 @@ def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
         of_output = [row for row in rows if row["output"] == output]
         chosen: dict[object, list[Row]] = {
             name: [row for row in of_output if row[name]]
-            for name in ("own", "drawn")[: 2 if output == "mask" else 1]
+            for name in (("own", "drawn") if output == "mask" else ("own",))
         }
         rules = {"precise": precise} | ({"boxes": best_iou} if output == "boxes" else {})
         for name, rule in rules.items():
