@@ -30,6 +30,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import birdlab
 from birdlab.data.source import Decoded, Sample, Source
+from birdlab.data.threads import in_spite_of_others
 from birdlab.errors import BirdlabError
 
 VERSION = 2
@@ -258,7 +259,7 @@ def _decoded(source: Source, samples: Sequence[Sample], workers: int) -> Iterato
 
 def _decode(source: Source, sample: Sample) -> Decoded:
     try:
-        return source.decode(sample)
+        return in_spite_of_others(source.decode, sample)
     except OSError as error:
         raise BirdlabError(f"{sample.id}: cannot be read ({error}).") from error
 

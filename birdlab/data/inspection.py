@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from birdlab import __version__
 from birdlab.cores import cpu_count
 from birdlab.data.cache import default_directory
+from birdlab.data.threads import in_spite_of_others
 from birdlab.errors import BirdlabError
 from birdlab.files import write_json
 
@@ -44,7 +45,7 @@ def inspected(files: Sequence[Path], measure: Callable[[Path], float], method: s
 
     def look(file: Path) -> Finding:
         try:
-            return measure(file)
+            return in_spite_of_others(measure, file)
         except BirdlabError as error:
             return str(error)
 
