@@ -21,6 +21,7 @@ from birdlab.files import write_json
 from birdlab.process import quieten
 from birdlab.run import Run
 from birdlab.tasks import Task
+from birdlab.trained_on import trained_on
 
 FRONT_END = (
     *("sample_rate", "image_size", "picture", "window_length", "channels", "sides", "window_s", "hop_s"),
@@ -80,7 +81,7 @@ def _say_what_was_seen(run: Run, data: SourceData, split: Split) -> None:
     """Other data, or another split of the same, may hold what the network was trained on."""
     if split == "train":
         return
-    before = run.recordings("train", *([] if split == "val" else ["val"]))
+    before = trained_on(run, "train", *([] if split == "val" else ["val"]))
     tested = {sample.group for sample in data.splits[split]}
     if seen := sorted({sample.group for sample in data.splits[split] if sample.recordings() & before}):
         Console(stderr=True).print(

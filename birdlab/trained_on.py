@@ -23,16 +23,20 @@ def runs_at(weights: Path) -> list[Run]:
     return [Run(folder) for folder in (path, *path.parents[:2])]
 
 
-def trained_on(run: Run) -> set[str]:
+def trained_on(run: Run, *splits: str) -> set[str]:
     """Recordings of training and validation (`Run.recordings`), of a run and of those it goes on from.
 
     As far as they say, and are still where they were.
 
+    Args:
+        run: the run.
+        splits: which of its own; training and validation by default. Of those before it, both count.
+
     Raises:
         BirdlabError: if a config is damaged.
     """
-    found: set[str] = set()
-    waiting, seen = [run], set()
+    found = run.recordings(*(splits or ("train", "val")))
+    waiting, seen = _before(run), {run.directory}
     while waiting:
         run = waiting.pop()
         # A config from elsewhere may name itself.
@@ -40,7 +44,12 @@ def trained_on(run: Run) -> set[str]:
             continue
         seen.add(run.directory)
         found |= run.recordings("train", "val")
-        if run.config_file.is_file():
-            # Nothing is built from it.
-            waiting += [before for _, before in runs_before(run.config(trust=True))]
+        waiting += _before(run)
     return found
+
+
+def _before(run: Run) -> list[Run]:
+    if not run.config_file.is_file():
+        return []
+    # Nothing is built from it.
+    return [before for _, before in runs_before(run.config(trust=True))]
