@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
@@ -21,7 +22,13 @@ from birdlab.data.module import SourceData
 from birdlab.data.source import Source
 from birdlab.errors import BirdlabError
 from birdlab.models.classifier import first_conv_of
-from birdlab.models.weights import load_state, load_strictly, missing_encoder, start_with_encoder
+from birdlab.models.weights import (
+    initial_state,
+    load_state,
+    load_strictly,
+    missing_encoder,
+    start_with_encoder,
+)
 from birdlab.probing.backbone import Backbone
 from birdlab.run import Run
 from birdlab.tasks import Task
@@ -119,11 +126,12 @@ def _instantiate(node: DictConfig | None, **built: Any) -> Any:
 
 
 def _build_net(model: DictConfig) -> nn.Module:
-    """The network; of those of segmentation_models_pytorch what birdlab adds: ``weights``, and messages."""
+    """The network; what birdlab adds where it doesn't know of them: ``weights``, and messages."""
     settings = OmegaConf.to_container(model, resolve=True)
     assert isinstance(settings, dict)
-    weights = settings.pop("weights", None) if "encoder_name" in settings else None
-    if weights == "imagenet":
+    knows_weights = "weights" in signature(get_object(model._target_)).parameters
+    weights = None if knows_weights else settings.pop("weights", None)
+    if weights == "imagenet" and "encoder_name" in settings:
         raise BirdlabError("model.weights=imagenet: for this network say model.encoder_weights=imagenet.")
     try:
         net: nn.Module = _instantiate(DictConfig(settings))
@@ -134,8 +142,12 @@ def _build_net(model: DictConfig) -> nn.Module:
             raise BirdlabError(missing_encoder(model.encoder_name, model.encoder_weights)) from error
         raise
     if weights is not None:
-        first, _ = first_conv_of(net.get_submodule("encoder"))
-        start_with_encoder(net, load_state(Path(weights)), first, "mean_scaled", weights)
+        state = initial_state(weights, None)
+        if "encoder_name" in settings:
+            first, _ = first_conv_of(net.get_submodule("encoder"))
+            start_with_encoder(net, state, first, "mean_scaled", weights)
+        else:
+            load_strictly(net, state, weights)
     return net
 
 

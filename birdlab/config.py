@@ -110,6 +110,11 @@ def check(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if not ((isinstance(value, int) and value >= least) or (value is None and key.startswith("data."))):
             raise BirdlabError(f"{key}={value}, but it must be a whole number, at least {least}.")
+    size = OmegaConf.select(cfg, "data.image_size")
+    if size is not None and not _is_size(size):
+        raise BirdlabError(
+            f"data.image_size={size}: give rows and columns, two whole numbers: data.image_size=[128,192]."
+        )
     for key in ("trainer.max_epochs", "optimizer.lr"):
         value = OmegaConf.select(cfg, key)
         if not isinstance(value, int | float | None):
@@ -123,18 +128,23 @@ def check(cfg: DictConfig) -> None:
             )
 
 
+def _is_size(value: object) -> bool:
+    if not isinstance(value, ListConfig) or len(value) != 2:
+        return False
+    return all(isinstance(side, int) and side > 0 for side in value)
+
+
 def check_keys(cfg: DictConfig) -> None:
     """Every value is there, every key is known, and whatever a value looks up is found.
 
     Raises:
         BirdlabError: names the key.
     """
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise BirdlabError(f"{missing[0]} has no value. Set it on the command line: {missing[0]}=...")
     for key in _unknown_keys(OmegaConf.to_container(cfg, resolve=False)):
         raise BirdlabError(f"There is no key {key!r}{_nearest(key, shipped_keys() | groups())}.")
     try:
+        if missing := sorted(OmegaConf.missing_keys(cfg)):
+            raise BirdlabError(f"{missing[0]} has no value. Set it on the command line: {missing[0]}=...")
         OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         # What one task's configs look up, the other one's don't have.

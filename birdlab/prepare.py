@@ -27,8 +27,8 @@ def prepare(cfg: DictConfig, run: Run, devices: Devices) -> SourceData:
     """Find the mistakes that can be known, decode the data, settle what is ``auto``; write it all down."""
     data = build_data(cfg)
     config.fill(cfg, data.settled())
-    check_start(cfg, data)
     task = build_task(cfg, pretrained=not run.last.is_file())
+    check_start(cfg, data)
     config.check_monitor(cfg, task.logged)
     check_callbacks(cfg, task)
     if isinstance(data, ClassificationData):
@@ -103,9 +103,8 @@ def check_start(cfg: DictConfig, data: SourceData) -> None:
     Raises:
         BirdlabError: names a recording that was.
     """
-    tested = data.recordings("test")
     for key, before in runs_before(cfg):
-        if both := sorted(tested & trained_on(before)):
+        if both := sorted(data.recordings("test") & trained_on(before)):
             raise BirdlabError(
                 f"{key}={OmegaConf.select(cfg, key)} was trained on {len(both)} recordings that are to be "
                 f"tested now, e.g. {both[0]}: scores would be too good. Start from a run that has the same "

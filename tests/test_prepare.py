@@ -15,8 +15,9 @@ from birdlab.build import build_data, build_task
 from birdlab.data.annotated_audio import AnnotatedAudio
 from birdlab.data.joined import Joined
 from birdlab.data.source import Field, Sample
+from birdlab.devices import Devices
 from birdlab.errors import BirdlabError
-from birdlab.prepare import check_callbacks, check_classifier, check_start, settle_paths
+from birdlab.prepare import check_callbacks, check_classifier, check_start, prepare, settle_paths
 from birdlab.run import Run
 
 
@@ -110,6 +111,13 @@ def test_training_starts_from_another_run(tmp_path: Path) -> None:
         build_task(config.compose([*words, "model.skips=false", f"start_from={run.directory}"]))
     with pytest.raises(BirdlabError, match="start_from"):
         build_task(config.compose([*words, f"start_from={tmp_path / 'nowhere'}"]))
+
+
+def test_a_network_that_cannot_be_built_is_refused_before_data_are_made(tmp_path: Path) -> None:
+    words = ["data=synthetic", f"data.root={tmp_path / 'scenes'}", "model.dropout=2"]
+    with pytest.raises(BirdlabError, match="dropout"):
+        prepare(config.compose(words), Run.new(tmp_path / "run"), Devices("cpu", (0,)))
+    assert not (tmp_path / "scenes").exists()
 
 
 def test_paths_of_parts_are_said_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,3 +118,12 @@ def test_fewer_masks_are_trained_on_for_more_epochs() -> None:
         (1000, 40),
     ]
     assert all(cfg.data.n_val is None for cfg in made)
+
+
+def test_few_masks_are_trained_on_to_the_end_in_every_study() -> None:
+    other = "+experiment=unet_cross_entropy"
+    made = [
+        config.compose([other, *(word for word in words if not word.startswith("+experiment"))])
+        for words in jobs("train_size")
+    ]
+    assert not any("early_stopping" in cfg.callbacks for cfg in made)

@@ -38,6 +38,10 @@ def recording_of(id: str) -> str:
     return recording_id(id.split("/")[-1].split("@")[0])
 
 
+_MOMENT = r"(?:\d{6}|\d{8})[_-]\d{6}"
+"""Date and time in a file's name."""
+
+
 def recording_id(stem: str) -> str:
     """The recording a file belongs to, from its name without suffix: channels may be files of their own.
 
@@ -46,10 +50,18 @@ def recording_id(stem: str) -> str:
         ('XC41136', 'XC118395')
         >>> recording_id("dawn_right"), recording_id("dawn-L"), recording_id("dawn_ch2"), recording_id("dawn")
         ('dawn', 'dawn', 'dawn', 'dawn')
+
+        What follows date and time, as recorders name their files, numbers the pieces of one recording.
+
+        >>> recording_id("hill_20240501_053000_07"), recording_id("hill_20240501_053000")
+        ('hill_20240501_053000', 'hill_20240501_053000')
     """
     xeno_canto = re.search(r"(?<![A-Za-z0-9])XC\d+", stem, flags=re.IGNORECASE)
     if xeno_canto:
         return xeno_canto.group().upper()
+    recorded = re.match(rf".*?{_MOMENT}(?!\d)", stem)
+    if recorded:
+        return recorded.group()
     return re.sub(r"[ _-](left|right|l|r|ch\d+)$", "", stem, flags=re.IGNORECASE)
 
 
@@ -70,7 +82,7 @@ def source_recording(file: Path) -> str:
         ('614591', 'beach_01')
     """
     stem = recording_id(file.stem)
-    patterns = (r"XC\d+", r"(?:\d{6}|\d{8})[_-]\d{6}", r"(?<=\d-)\d+(?=-[A-Z]$)", r"\d{5,}")
+    patterns = (r"XC\d+", _MOMENT, r"(?<=\d-)\d+(?=-[A-Z]$)", r"\d{5,}")
     found = (re.search(pattern, stem) for pattern in patterns)
     return next((match.group() for match in found if match), stem)
 

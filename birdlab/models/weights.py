@@ -166,7 +166,8 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], origin: str) -
     misfit = _misfit(module, state)
     if misfit:
         raise BirdlabError(f"{origin} holds the weights of another network. {misfit}")
-    module.load_state_dict(state, strict=False)
+    # Its own way of loading may drop a classifier's last layer, which has been done, and know no `strict`.
+    nn.Module.load_state_dict(module, state, strict=False)
 
 
 def start_with_encoder(

@@ -70,6 +70,17 @@ def test_one_folder_is_split_by_recording(tmp_path: Path, add: Add) -> None:
     assert len(set.union(*groups)) == 10
 
 
+def test_pieces_of_what_a_recorder_began_at_one_time_stay_together(tmp_path: Path, add: Add) -> None:
+    days = [f"hill_2024050{day}_053000" for day in range(1, 10)]
+    for day in days:
+        for piece in range(3):
+            add("", f"{day}_{piece:02}")
+    splits = ids(ImageFolders(root=tmp_path, fractions=(0.6, 0.2, 0.2)))
+    assert all(splits.values())
+    for day in days:
+        assert sorted(sum(id.startswith(day) for id in split) for split in splits.values()) == [0, 0, 3]
+
+
 def test_a_recording_in_two_split_folders_is_a_leak(tmp_path: Path, add: Add) -> None:
     add("Training", "XC7_left")
     add("Test", "XC7_right")

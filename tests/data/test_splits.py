@@ -162,6 +162,12 @@ def test_an_id_that_occurs_twice_is_named():
         ("site ch1", "site"),
         ("leftover", "leftover"),
         ("AXC12", "AXC12"),
+        ("hill_20240501_053000", "hill_20240501_053000"),
+        ("hill_20240501_053000_07", "hill_20240501_053000"),
+        ("dale-240501-053000_left", "dale-240501-053000"),
+        ("train_00001", "train_00001"),
+        ("scene_000001_000002", "scene_000001_000002"),
+        ("scene_000001_0000023", "scene_000001_0000023"),
     ],
 )
 def test_recording_id(stem, recording):

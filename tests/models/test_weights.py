@@ -273,6 +273,38 @@ def test_networks_of_segmentation_models_pytorch_start_from_a_file_or_a_whole_ne
         build.build_task(config.compose(["model=fpn", "model.weights=imagenet", *SMALL]))
 
 
+@pytest.mark.parametrize("model", ["deeplabv3plus", "unetplusplus", "manet", "fpn", "segformer"])
+def test_encoders_of_segmentation_models_pytorch_start_from_a_file(model: str, tmp_path: Path) -> None:
+    words = [f"model={model}", "data.image_size=[64,64]"]
+    encoder = build.build_task(config.compose(words)).net.get_submodule("encoder")
+    torch.save(encoder.state_dict(), tmp_path / "encoder.pth")
+    started = build.build_task(
+        config.compose([*words, "seed=1", f"model.weights={tmp_path / 'encoder.pth'}"])
+    )
+    own = started.net.get_submodule("encoder").state_dict()
+    assert all(torch.equal(own[name], value) for name, value in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["unet", "model.widths=[2,2,2]"], ["resunet", "model.widths=[2,4]"], ["segnet"]],
+    ids=lambda words: words[0],
+)
+def test_networks_without_an_encoder_of_others_start_from_the_whole_network(
+    words: list[str], tmp_path: Path
+) -> None:
+    words = [f"model={words[0]}", *words[1:], *SMALL]
+    first = build.build_task(config.compose(words)).net
+    torch.save({f"net.{name}": value for name, value in first.state_dict().items()}, tmp_path / "net.ckpt")
+    given = [*words, "seed=1", f"model.weights={tmp_path / 'net.ckpt'}"]
+    second = build.build_task(config.compose(given)).net
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    with pytest.raises(BirdlabError, match=r"net\.ckpt holds the weights of another network"):
+        build.build_task(config.compose([*given, "data.channels=3"]))
+    with pytest.raises(BirdlabError, match=r"model\.weights=imagenet: there are none for this network"):
+        build.build_task(config.compose([*words, "model.weights=imagenet"]))
+
+
 def test_encoder_weights_that_do_not_exist_are_named() -> None:
     cfg = config.compose(["model=fpn", "model.encoder_weights=imagnet", *SMALL])
     with pytest.raises(BirdlabError, match=r"Wrong pretrained weights `imagnet`.*'imagenet'"):
