@@ -8,13 +8,30 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from birdlab.data.png import write_image
+
+# Examples are the same in every run, however long one takes beside others.
+settings.register_profile("birdlab", deadline=None, derandomize=True)
+settings.load_profile("birdlab")
 
 # Tests are tiny and run side by side, in this process and in those they start: more threads would only wait
 # for each other.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """What a test draws doesn't depend on the tests before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing is taken from the user's cache, and nothing left in it."""
+    os.environ["BIRDLAB_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

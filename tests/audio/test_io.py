@@ -32,7 +32,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return paths
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     audio=arrays(np.float32, st.integers(1, 300), elements=st.floats(-1, 1, width=32)),
     suffix=st.sampled_from([".wav", ".flac"]),
@@ -45,7 +45,7 @@ def test_written_audio_comes_back_within_half_a_step(tmp_path: Path, audio: np.n
     assert np.abs(back - np.minimum(audio, 32767 / 32768)).max() <= 0.5 / 32768
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(counts=arrays(np.int16, st.integers(1, 300)))
 def test_16_bit_audio_survives_unchanged(tmp_path: Path, counts: np.ndarray) -> None:
     soundfile.write(tmp_path / "in.wav", counts, 32_000, subtype="PCM_16")

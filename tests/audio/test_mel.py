@@ -85,7 +85,7 @@ def test_decibels_are_librosas(top_db: float | None) -> None:
     time_constant_s=st.floats(0.05, 2),
     seed=st.integers(0, 1000),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_pcen_is_librosas(
     frames: int, gain: float, bias: float, power: float, time_constant_s: float, seed: int
 ) -> None:

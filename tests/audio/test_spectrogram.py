@@ -110,7 +110,7 @@ def test_image_clips_and_rounds_to_nearest() -> None:
     assert spectrogram.image(click).dtype == torch.uint8
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     samples=st.integers(128, 3000),
     sides=st.sampled_from(["two", "one"]),

@@ -64,7 +64,7 @@ def test_a_mean_over_nothing_is_no_number() -> None:
     assert found["average_precision"] == 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 40))
 def test_single_label_scores_are_those_of_scikit_learn(seed: int, classes: int, extra: int) -> None:
     draw = torch.Generator().manual_seed(seed)
@@ -137,7 +137,7 @@ def test_multi_label_scores_are_those_of_scikit_learn() -> None:
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=6))
 def test_batches_don_t_change_a_score(sizes: list[int]) -> None:
     draw = torch.Generator().manual_seed(sum(sizes))

@@ -200,9 +200,11 @@ def nobody() -> Iterator[Path]:
         (Path(folder) / "in").mkdir()
         (Path(folder) / "out").mkdir()
         (Path(folder) / "out").chmod(0o777)
-        yield Path(folder)
-        if root:
-            os.setresuid(0, 0, 0)
+        try:
+            yield Path(folder)
+        finally:
+            if root:
+                os.setresuid(0, 0, 0)
 
 
 def become_nobody() -> None:

@@ -33,7 +33,7 @@ def columns(samples: int, rate: int) -> int:
     return GRID.covering_columns(round(samples * 32_000 / rate))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     samples=st.integers(1, 12_000),
     rate=st.sampled_from([8_000, 22_050, 32_000]),
@@ -91,7 +91,7 @@ def test_a_call_stays_where_it_is_and_noise_goes() -> None:
     assert np.abs(left[:14_000]).max() < 0.03
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(cuts=st.lists(st.integers(1, 600), max_size=5))
 def test_stretches_may_be_of_any_length(cuts: list[int]) -> None:
     rate, samples = 44_100, 50_000

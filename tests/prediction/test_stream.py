@@ -55,7 +55,7 @@ def test_short_recordings_are_one_window(samples: int) -> None:
     assert columns == max(1, samples - 1)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=FOUND)
+@settings(max_examples=40, suppress_health_check=FOUND)
 @given(sizes=st.lists(st.integers(1, 9000), min_size=1, max_size=12), seconds=st.floats(0.01, 4.0))
 def test_the_result_does_not_depend_on_chunks(loud_tones: Network, sizes: list[int], seconds: float) -> None:
     """From 11 kHz stereo to probabilities, bit for bit, however the samples come."""

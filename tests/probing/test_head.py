@@ -71,7 +71,7 @@ def test_one_visit_leaves_nothing_to_choose_by() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5)), min_size=6, max_size=40))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_no_visit_is_divided(drawn: list[tuple[int, int]]) -> None:
     labels = np.array([label for label, _ in drawn])
     groups = [f"{label}-{visit}" for label, visit in drawn]
