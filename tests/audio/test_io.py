@@ -154,6 +154,14 @@ def test_a_truncated_recording_is_refused(
         read(cut)
 
 
+def test_an_ogg_cut_between_two_pages_is_truncated(tmp_path: Path) -> None:
+    write(tmp_path / "a.ogg", np.random.default_rng(0).normal(0, 0.1, 96_000).astype(np.float32), 32_000)
+    content = (tmp_path / "a.ogg").read_bytes()
+    (tmp_path / "cut.ogg").write_bytes(content[: content.rindex(b"OggS")])
+    with pytest.raises(BirdlabError, match=r"cut\.ogg: truncated: its last Ogg page"):
+        info(tmp_path / "cut.ogg")
+
+
 def test_a_wav_from_a_pipe_is_no_truncated_one(whole: dict[str, Path], tmp_path: Path) -> None:
     data = bytearray(whole["wav"].read_bytes())
     size_at = data.index(b"data") + 4
