@@ -15,7 +15,7 @@ from birdlab.cores import cpu_count
 from birdlab.data.source import recording_id, source_recording
 from birdlab.errors import BirdlabError
 from birdlab.files import write_json
-from birdlab.metrics import REPORTED_THRESHOLDS, CoverageCurve
+from birdlab.metrics import CoverageCurve
 from birdlab.prediction import alarms
 from birdlab.prediction.inputs import Input
 from birdlab.prediction.naming import Namer
@@ -70,10 +70,9 @@ def unheard(run: Run, files: Sequence[Input]) -> list[Input]:
 
 
 def _score_marks(network: Network, files: Sequence[Input], output: Path | None) -> None:
-    thresholds = {*(network.validation_recall or REPORTED_THRESHOLDS), network.threshold}
     with _listening(files) as progress:
         found = alarms.false_alarms(
-            network, files, sorted(thresholds), workers=cpu_count(), progress=progress
+            network, files, alarms.thresholds_of(network), workers=cpu_count(), progress=progress
         )
     rows = alarms.table(found, network)
     console = Console(soft_wrap=True, highlight=False)

@@ -12,7 +12,7 @@ from scipy.stats import chi2
 
 from birdlab.audio.streams import Recording
 from birdlab.errors import BirdlabError
-from birdlab.metrics import CoverageCurve
+from birdlab.metrics import REPORTED_THRESHOLDS, CoverageCurve
 from birdlab.prediction.events import Components, Event, settled
 from birdlab.prediction.inputs import RECORDS, Input, collect
 from birdlab.prediction.listening import heard
@@ -64,15 +64,22 @@ class FalseAlarms:
         return chosen
 
 
-def table(found: FalseAlarms, network: Network) -> list[dict[str, float | None]]:
-    """A row for each of `RATES`: the threshold that keeps to it, and what is left at it.
+def thresholds_of(network: Network) -> list[float]:
+    """The thresholds to count false alarms at, ascending: of its validation data, and its own."""
+    return sorted({*(network.validation_recall or REPORTED_THRESHOLDS), network.threshold})
+
+
+def table(
+    found: FalseAlarms, network: Network, rates: Sequence[float] = RATES
+) -> list[dict[str, float | None]]:
+    """A row for each rate of false events an hour: the threshold that keeps to it, and what is left at it.
 
     ``wanted_an_hour``; ``threshold``, None where none keeps to it; ``events`` and ``an_hour`` at it, and
     ``an_hour_at_most`` with 95 % confidence, which says what so many hours can tell; ``recall`` and
     ``precision`` of the pixels of the network's validation data, None where they aren't known.
     """
     rows = []
-    for rate in RATES:
+    for rate in rates:
         threshold = found.threshold_for(rate)
         row: dict[str, float | None] = {"wanted_an_hour": rate, "threshold": threshold}
         if threshold is not None:
