@@ -1,9 +1,10 @@
 """Prediction from Python: ``birdlab.load(run).predict(audio, sample_rate)``.
 
-``birdlab.load_species`` does the same with a run that names species.
+``birdlab.load([run, run, run])`` averages several networks. ``birdlab.load_species`` does the same as
+``birdlab.load`` with a run that names species.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from birdlab.prediction.events import Components, Event, settled
 from birdlab.prediction.listening import MIN_CONFIDENCE, there
 from birdlab.prediction.naming import Namer, named, stretches
 from birdlab.prediction.network import Network, foreground
-from birdlab.prediction.opening import open_namer, open_network
+from birdlab.prediction.opening import open_namer, open_together
 from birdlab.prediction.stream import Audio, joined, mono_at, stitched
 
 
@@ -207,16 +208,21 @@ def load_species(run: Path | str, *, trust: bool = False) -> SpeciesPredictor:
     return SpeciesPredictor(open_namer(Path(run), trust=trust))
 
 
-def load(run: Path | str, *, species: Path | str | None = None, trust: bool = False) -> Predictor:
+def load(
+    run: Path | str | Sequence[Path | str], *, species: Path | str | None = None, trust: bool = False
+) -> Predictor:
     """A trained network, ready to predict.
 
     Args:
         run: its run directory, or the file that ``birdlab.export`` made of it, which doesn't need torch.
+            Of a list of them, such as the seeds of one study, the probabilities are averaged (`Ensemble`).
         species: a run or a file that names the species of each event.
         trust: build what birdlab doesn't ship, too; only for runs whose author you trust.
 
     Raises:
-        BirdlabError: if it is no run directory, has no checkpoint, or was trained for another task.
+        BirdlabError: if it is no run directory, has no checkpoint, or was trained for another task; if
+            several of them weren't trained on windows of the same spectrogram.
     """
     namer = open_namer(Path(species), trust=trust) if species is not None else None
-    return Predictor(open_network(Path(run), trust=trust), namer)
+    runs = [run] if isinstance(run, Path | str) else run
+    return Predictor(open_together([Path(each) for each in runs], trust=trust), namer)

@@ -1,7 +1,10 @@
 """Which kind of network a path is: a run directory, or a file that ``birdlab.export`` wrote."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from birdlab.errors import BirdlabError
+from birdlab.prediction.ensemble import Ensemble
 from birdlab.prediction.naming import Namer
 from birdlab.prediction.network import Network
 
@@ -25,6 +28,19 @@ def open_network(path: Path, *, trust: bool = False, threads: int | None = None)
     from birdlab.prediction.run_network import RunNetwork
 
     return RunNetwork.open(path, trust=trust, threads=threads)
+
+
+def open_together(paths: Sequence[Path], *, trust: bool = False) -> Network:
+    """A network, or several that are averaged; see `open_network` and `Ensemble`.
+
+    Raises:
+        BirdlabError: if one can't be opened or is given twice, or they don't fit together.
+    """
+    if len({path.resolve() for path in paths}) < len(paths):
+        given = ", ".join(map(str, paths))
+        raise BirdlabError(f"{given}: one is given twice, and would count twice. Give each of them once.")
+    networks = {str(path): open_network(path, trust=trust) for path in paths}
+    return networks[str(paths[0])] if len(paths) == 1 else Ensemble(networks)
 
 
 def open_any(path: Path, *, trust: bool = False, threads: int | None = None) -> Network | Namer:
