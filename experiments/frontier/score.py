@@ -13,8 +13,9 @@ threshold; ``boxes`` is what `birdlab.predict --boxes` makes of it. On the cells
 - ``hit``: the share of boxes with anything marked in at least a tenth of their time;
 - ``time_iou``: columns with anything marked against columns with any box, all recordings together.
 
-Means over seeds with their standard deviation, and 95 % intervals over recordings and seeds. Nothing here is
-chosen on what it is tested on. In the column of thresholds
+Means over seeds with their standard deviation, and 95 % intervals over recordings and seeds: each seed's runs
+must test the same recordings. Nothing here is chosen on what it is tested on. In the column of thresholds
+(a rule that chooses none for one of the runs is left out)
 
 - ``own`` is the run's: exact masks of its validation data chose it;
 - ``drawn`` was chosen on hand-coarsened copies of these masks, which is what people draw;
@@ -29,18 +30,16 @@ IoU of the marks that a run makes in its recording. What runs were validated on 
 """
 
 import argparse
-import json
-import math
-import statistics
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from summary import OFFICIAL, THRESHOLDS, Row, summary
 
 import birdlab
 from birdlab.audio import io
@@ -51,32 +50,21 @@ from birdlab.data.annotated_audio import AnnotatedAudio
 from birdlab.data.boxes import Box, read_boxes
 from birdlab.data.folders import ImageFolders
 from birdlab.data.segmentation import SegmentationData
-from birdlab.data.source import recording_of
+from birdlab.data.source import SPLITS, recording_of
+from birdlab.errors import BirdlabError, command
 from birdlab.files import write_csv
 from birdlab.metrics import SegmentationScores
 from birdlab.prediction.events import Components, Event, boxes, paint
 from birdlab.prediction.library import Prediction, Predictor
 from birdlab.prediction.restoring import restored
 from birdlab.run import Run
-from birdlab.statistics import Statistic, estimate_statistic
 from birdlab.tasks import SegmentationTask
 from birdlab.tasks.segmentation import to_native
 
-THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-OFFICIAL, OFFICIAL_HZ = "official", 48_000
-PRECISION = 0.8
+ENERGY = Path("energy")
+OFFICIAL_HZ = 48_000
 _HEARD = 0.1
 Cells = NDArray[np.bool_]
-Row = dict[str, Any]
-"""What one run marks in one recording, as one output at one threshold."""
-SCORES = {
-    "iou": ("iou", None),
-    "precision": ("marked_in_boxes", "marked"),
-    "recall": ("marked_in_boxes", "in_boxes"),
-    "hit": ("hit_boxes", "boxes"),
-    "time_iou": ("time_both", "time_either"),
-}
-"""Of all recordings: a sum, and what it is divided by; None for their number."""
 
 
 @dataclass(frozen=True)
@@ -143,53 +131,109 @@ def painted(labels: list[Box], predictor: Predictor, columns: int) -> tuple[Cell
     return together, [box for box in each if box.any()]
 
 
-def tested(run: Path, source: AnnotatedAudio) -> list[str]:
-    """Names of the recordings that a run has not seen."""
-    splits = json.loads((run / "splits.json").read_text())
-    names = {recording_of(sample.id) for sample in source.splits()["test"]}
-    of = {split: {recording_of(id) for id in ids} & names for split, ids in splits.items()}
-    return sorted(of["test"] if any(of.values()) else names)
+@dataclass(frozen=True)
+class Entry:
+    """What is scored as one.
+
+    Attributes:
+        run: its directory, or `ENERGY`.
+        seed: of its training.
+        recordings: names of those that it has not seen.
+    """
+
+    run: Path
+    seed: str
+    recordings: frozenset[str]
+
+    @property
+    def title(self) -> str:
+        """What it is called: its folder, and the one above."""
+        return "/".join(self.run.parts[-2:])
 
 
-def of_run(run: Path, source: AnnotatedAudio, official: Path | None) -> list[Row]:
-    """A row for each recording, output and threshold."""
-    energy = str(run) == "energy"
-    predictor = Predictor(Energy()) if energy else birdlab.load(run)
-    own, title = predictor.network.threshold, titled(run)
-    drawn = own if energy else drawn_threshold(run)
-    seed = 0 if energy else int(Run.open(run).config().seed)
-    files = {recording_of(sample.id): sample.files for sample in source.splits()["test"]}
+def entries(runs: Sequence[Path], names: AbstractSet[str]) -> list[Entry]:
+    """An entry for each run.
 
-    def rows(
+    Args:
+        runs: their directories, or `ENERGY`.
+        names: of the recordings with boxes.
+
+    Raises:
+        BirdlabError: unless the runs of each seed together test the same recordings, and each of them once.
+    """
+    made = [entry_of(run, frozenset(names)) for run in runs]
+    if twice := [title for title, count in Counter(entry.title for entry in made).items() if count > 1]:
+        raise BirdlabError(f"two of the runs are called {twice[0]}: a folder and the one above name a run.")
+    every = frozenset().union(*(entry.recordings for entry in made))
+    wrong = []
+    for seed in sorted({entry.seed for entry in made}):
+        tested = Counter(name for entry in made if entry.seed == seed for name in entry.recordings)
+        if twice := sorted(name for name, count in tested.items() if count > 1):
+            wrong.append(f"two runs of seed {seed} test {', '.join(twice)}: score one condition at a time.")
+        if missing := every - tested.keys():
+            like = ", ".join(entry.title for entry in made if entry.recordings & missing)
+            wrong.append(
+                f"no run of seed {seed} tests {', '.join(sorted(missing))}, as {like} does: give that fold, "
+                "or leave the seed out."
+            )
+    if wrong:
+        raise BirdlabError("\n".join(wrong))
+    return made
+
+
+def entry_of(run: Path, names: frozenset[str]) -> Entry:
+    """A run with the recordings of its test split; with all if it has seen none."""
+    if run == ENERGY:
+        return Entry(run, "0", names)
+    found = Run.open(run)
+    of = {split: {recording_of(id) for id in found.split_ids(split)} & names for split in SPLITS}
+    return Entry(run, str(found.config().seed), frozenset(of["test"]) if any(of.values()) else names)
+
+
+def opened(entry: Entry) -> tuple[Predictor, float]:
+    """What predicts, and the threshold that drawn masks chose."""
+    if entry.run == ENERGY:
+        return Predictor(Energy()), Energy().threshold
+    return birdlab.load(entry.run), drawn_threshold(entry.run)
+
+
+def scored_rows(
+    entry: Entry,
+    predictor: Predictor,
+    drawn: float,
+    files: Mapping[str, tuple[Path, Path]],
+    official: Path | None,
+) -> list[Row]:
+    """A row for each recording, output and threshold.
+
+    Args:
+        entry: what is scored.
+        predictor, drawn: see `opened`.
+        files: recordings and their boxes by name.
+        official: see --official.
+    """
+    own = predictor.network.threshold
+    thresholds = sorted({own, drawn, *THRESHOLDS})
+
+    def row(
         recording: str, threshold: float, output: str, found: Cells, truth: Cells, each: Sequence[Cells]
     ) -> Row:
-        key = {
-            "run": title,
-            "seed": seed,
-            "recording": recording,
-            "output": output,
-            "threshold": threshold,
-        }
-        return key | {"own": threshold == own, "drawn": threshold == drawn} | scored(found, truth, each)
+        of = {"run": entry.title, "seed": entry.seed, "recording": recording, "output": output}
+        chosen = {"threshold": threshold, "own": threshold == own, "drawn": threshold == drawn}
+        return of | chosen | scored(found, truth, each)
 
     made = []
-    thresholds = sorted({own, drawn, *THRESHOLDS})
-    for name in sorted(files) if energy else tested(run, source):
+    for name in sorted(entry.recordings):
         recording, labels = files[name]
         prediction = predictor.predict(io.read(recording), io.info(recording).sample_rate)
         truth, each = painted(list(read_boxes(labels)), predictor, prediction.probabilities.shape[1])
         for threshold in thresholds:
             for output, found in outputs(prediction, predictor, threshold):
-                made.append(rows(name, threshold, output, found, truth, each))
+                made.append(row(name, threshold, output, found, truth, each))
     if official is not None:
         said, truth = on_official(predictor, official)
-        made += [rows(OFFICIAL, threshold, "mask", said > threshold, truth, []) for threshold in thresholds]
+        made += [row(OFFICIAL, threshold, "mask", said > threshold, truth, []) for threshold in thresholds]
     return made
-
-
-def titled(run: Path) -> str:
-    """What a run is called: its folder, and the one above."""
-    return "/".join(run.parts[-2:])
 
 
 def drawn_threshold(run: Path) -> float:
@@ -228,96 +272,6 @@ def on_official(predictor: Predictor, folder: Path) -> tuple[NDArray[np.float32]
     return said, mask[-grid.rows :] != 0
 
 
-def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Over recordings and seeds, by output and threshold."""
-    made = []
-    for output in ("mask", "boxes"):
-        of_output = [row for row in rows if row["output"] == output]
-        chosen: dict[object, list[Row]] = {
-            name: [row for row in of_output if row[name]]
-            for name in (("own", "drawn") if output == "mask" else ("own",))
-        }
-        rules = {"precise": precise} | ({"boxes": best_iou} if output == "boxes" else {})
-        for name, rule in rules.items():
-            wanted = on_others(of_output, rule)
-            chosen[name] = [row for row in of_output if row["threshold"] == wanted.get(row["run"])]
-        chosen |= {t: [row for row in of_output if row["threshold"] == t] for t in THRESHOLDS}
-        made += [
-            {"output": output, "threshold": threshold} | scores(those)
-            for threshold, those in chosen.items()
-            if those
-        ]
-    return made
-
-
-def on_others(
-    rows: Sequence[Row], rule: Callable[[Mapping[float, list[Row]]], float | None]
-) -> dict[str, float]:
-    """By run, the threshold that a rule chooses on recordings which only other runs of its seed test."""
-    chosen = {}
-    for run, seed in {(row["run"], row["seed"]) for row in rows}:
-        own = {row["recording"] for row in rows if row["run"] == run} | {OFFICIAL}
-        there = defaultdict(list)
-        for row in rows:
-            if row["seed"] == seed and row["recording"] not in own and row["threshold"] in THRESHOLDS:
-                there[row["threshold"]].append(row)
-        if there and (threshold := rule(there)) is not None:
-            chosen[run] = threshold
-    return chosen
-
-
-def precise(rows: Mapping[float, list[Row]]) -> float | None:
-    """The lowest threshold from which on `PRECISION` is kept; None if there is none."""
-    chosen = None
-    for threshold in sorted(rows, reverse=True):
-        marked = sum(row["marked"] for row in rows[threshold])
-        if marked and sum(row["marked_in_boxes"] for row in rows[threshold]) < PRECISION * marked:
-            break
-        chosen = threshold
-    return chosen
-
-
-def best_iou(rows: Mapping[float, list[Row]]) -> float:
-    """The threshold with the best IoU with boxes."""
-    return max(rows, key=lambda threshold: sum(row["iou"] for row in rows[threshold]))
-
-
-def scores(rows: Sequence[Row]) -> dict[str, float]:
-    """`SCORES` and ``official``: means over seeds, ``_sd``, ``_low`` and ``_high``: the interval."""
-    seeds: dict[int, list[Row]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: str(row["recording"])):
-        seeds[row["seed"]].append(row)
-    boxed = [[row for row in each if row["recording"] != OFFICIAL] for each in seeds.values()]
-    made: dict[str, float] = {"seeds": len(seeds), "recordings": len(boxed[0])}
-    if made["recordings"]:
-        names = [row["recording"] for row in boxed[0]]
-        for score in SCORES:
-            each = [statistic(score, those) for those in boxed]
-            whole = [one(np.arange(len(names))) for one in each]
-            found = estimate_statistic(each, names)
-            made |= {score: found.mean, f"{score}_sd": _sd(whole)}
-            made |= {f"{score}_low": found.low, f"{score}_high": found.high}
-    official = [row["iou"] for row in rows if row["recording"] == OFFICIAL]
-    return made | ({"official": statistics.fmean(official), "official_sd": _sd(official)} if official else {})
-
-
-def statistic(score: str, rows: Sequence[Row]) -> Statistic:
-    """One of `SCORES`, of some of these recordings."""
-    part, whole = SCORES[score]
-    parts = np.array([row[part] for row in rows], np.float64)
-    wholes = np.ones(len(rows)) if whole is None else np.array([row[whole] for row in rows], np.float64)
-
-    def of(places: NDArray[np.intp]) -> float:
-        # Nothing marked at all: nothing of it is wrong.
-        return float(parts[places].sum() / total) if (total := wholes[places].sum()) else 1.0
-
-    return of
-
-
-def _sd(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else math.nan
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -327,16 +281,25 @@ def main() -> None:
     parser.add_argument("--official", type=Path)
     parser.add_argument("--output", type=Path, help="CSV of all recordings; the summary goes beside it")
     given = parser.parse_args()
-    if len({titled(run) for run in given.runs}) < len(given.runs):
-        parser.error("two of the runs have the same names: folder and the one above")
-    source = AnnotatedAudio(root=given.boxes)
-    rows = [row for run in given.runs for row in of_run(run, source, given.official)]
+    with command():
+        score(given.runs, given.boxes, given.official, given.output)
+
+
+def score(runs: Sequence[Path], folder: Path, official: Path | None, output: Path | None) -> None:
+    """Score runs, print what the scores come to, and write both; see the arguments of the command."""
+    source = AnnotatedAudio(root=folder)
+    files = {recording_of(sample.id): sample.files for sample in source.splits()["test"]}
+    rows: list[Row] = []
+    for entry in entries(runs, files.keys()):
+        rows += scored_rows(entry, *opened(entry), files, official)
+    # Hours of work, before anything is made of them.
+    if output:
+        write_csv(output, rows)
     summed = summary(rows)
     for row in summed:
         print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()})
-    if given.output:
-        write_csv(given.output, rows)
-        write_csv(given.output.with_name(f"{given.output.stem}_summary.csv"), summed)
+    if output:
+        write_csv(output.with_name(f"{output.stem}_summary.csv"), summed)
 
 
 if __name__ == "__main__":

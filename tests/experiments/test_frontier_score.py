@@ -1,0 +1,188 @@
+"""experiments/frontier/score.py: what is refused, what rules choose, what the tables hold; no training."""
+
+import csv
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from birdlab.errors import BirdlabError
+
+RATE = 32_000
+SCRIPTS = Path(__file__).parents[2] / "experiments" / "frontier"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """score.py, which finds summary.py beside it as it does when it is run."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return importlib.import_module("score")
+
+
+@pytest.fixture
+def summary(script: ModuleType) -> Callable[..., list[dict[str, Any]]]:
+    found: Callable[..., list[dict[str, Any]]] = script.summary
+    return found
+
+
+def a_run(folder: Path, seed: int, test: list[str], train: list[str] | None = None) -> Path:
+    """That says what it was tested on, and has no network."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(f"seed: {seed}\n")
+    splits = {"train": train or [], "val": [], "test": test}
+    ids = {split: [f"boxes/{name}@0.000s" for name in names] for split, names in splits.items()}
+    (folder / "splits.json").write_text(json.dumps(ids))
+    return folder
+
+
+def rows_of(script: ModuleType, run: str, seed: str, recording: str, share: Callable[[float], float]) -> Any:
+    """A run's rows of one recording: of 100 marked cells a share is in boxes, by threshold."""
+    return [
+        {"run": run, "seed": seed, "recording": recording, "output": output, "threshold": threshold}
+        | {"own": threshold == 0.5, "drawn": threshold == 0.3}
+        | {"iou": share(threshold), "marked_in_boxes": 100 * share(threshold), "marked": 100}
+        | {"in_boxes": 200, "boxes": 2, "hit_boxes": 1, "time_both": 10, "time_either": 20}
+        for output in ("mask", "boxes")
+        for threshold in script.THRESHOLDS
+    ]
+
+
+def steep(threshold: float) -> float:
+    """.8 are reached at .8."""
+    return threshold
+
+
+def flat(threshold: float) -> float:
+    """.8 are never reached."""
+    return 0.5
+
+
+@pytest.fixture
+def boxed(tmp_path: Path) -> Path:
+    """Two recordings of 1.5 s of faint noise, each with a tone of .4 s, and a box around it."""
+    (tmp_path / "boxed" / "audio").mkdir(parents=True)
+    (tmp_path / "boxed" / "labels").mkdir()
+    for name, hertz in (("XC1", 3000), ("XC2", 6000)):
+        soundfile.write(tmp_path / "boxed" / "audio" / f"{name}.wav", tone(hertz, 0.5), RATE)
+        label = f"0.5\t0.9\tbird\n\\\t{hertz - 300}\t{hertz + 300}\n"
+        (tmp_path / "boxed" / "labels" / f"{name}.txt").write_text(label)
+    return tmp_path / "boxed"
+
+
+def tone(hertz: float, loudness: float) -> np.ndarray:
+    """From .5 to .9 s."""
+    time = np.arange(round(1.5 * RATE)) / RATE
+    sine = loudness * np.sin(2 * np.pi * hertz * time) * ((time >= 0.5) & (time < 0.9))
+    return np.random.default_rng(0).normal(0, 0.02, len(time)) + sine
+
+
+def read(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_a_fold_that_a_seed_lacks_is_named_before_anything_is_scored(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    names = {"XC1", "XC2", "XC3"}
+    runs = [
+        a_run(tmp_path / "m" / "fold-0_seed-0", 0, ["XC1"], ["XC2", "XC3"]),
+        a_run(tmp_path / "m" / "fold-1_seed-0", 0, ["XC2", "XC3", "elsewhere"], ["XC1"]),
+        a_run(tmp_path / "m" / "fold-0_seed-1", 1, ["XC1"], ["XC2", "XC3"]),
+    ]
+    with pytest.raises(BirdlabError, match=r"no run of seed 1 tests XC2, XC3, as m/fold-1_seed-0 does"):
+        script.entries(runs, names)
+    whole = [*runs, a_run(tmp_path / "m" / "fold-1_seed-1", 1, ["XC3", "XC2"], ["XC1"])]
+    made = script.entries(whole, names)
+    assert [sorted(entry.recordings) for entry in made] == [["XC1"], ["XC2", "XC3"]] * 2
+    assert [(entry.title, entry.seed) for entry in made[::3]] == [
+        ("m/fold-0_seed-0", "0"),
+        ("m/fold-1_seed-1", "1"),
+    ]
+
+
+def test_a_run_that_has_seen_none_is_tested_on_all_and_on_none_twice(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    names = {"XC1", "XC2"}
+    fresh = a_run(tmp_path / "p" / "fresh", 0, ["mixture_1"], ["mixture_2"])
+    fold = a_run(tmp_path / "m" / "fold-0", 0, ["XC1"], ["XC2"])
+    (entry,) = script.entries([fresh], names)
+    assert entry.recordings == names
+    with pytest.raises(BirdlabError, match="two runs of seed 0 test XC1: score one condition"):
+        script.entries([fresh, fold], names)
+    with pytest.raises(BirdlabError, match="two of the runs are called m/fold-0"):
+        script.entries([fold, fold], names)
+    (energy,) = script.entries([Path("energy")], names)
+    assert energy.recordings == names
+
+
+def test_a_rule_has_a_row_if_it_chose_a_threshold_for_every_run(
+    script: ModuleType, summary: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two folds of two seeds; what one fold's run is told is what the other's found."""
+    rows = [
+        row
+        for seed in ("0", "1")
+        for fold, name in (("a", "XC1"), ("b", "XC2"))
+        for row in rows_of(script, f"{fold}{seed}", seed, name, steep)
+    ]
+    made = {(row["output"], row["threshold"]): row for row in summary(rows)}
+    assert {row["recordings"] for row in made.values()} == {2}
+    assert {row["seeds"] for row in made.values()} == {2}
+    assert made["mask", "precise"]["precision"] == pytest.approx(0.8)
+    assert made["mask", "own"]["precision"] == pytest.approx(0.5)
+    assert made["mask", "drawn"]["iou"] == pytest.approx(0.3)
+    assert made["boxes", "boxes"]["iou"] == pytest.approx(0.95)
+    assert made["boxes", 0.1]["recall"] == pytest.approx(0.05)
+    assert ("boxes", "drawn") not in made
+    assert capsys.readouterr().err == ""
+
+    # Of seed 1 nothing is precise in XC2: its first fold's run has no threshold, all other rows stay.
+    rows = [row for row in rows if row["run"] != "b1"] + rows_of(script, "b1", "1", "XC2", flat)
+    left = {(row["output"], row["threshold"]): row for row in summary(rows)}
+    assert made.keys() - left.keys() == {("mask", "precise"), ("boxes", "precise")}
+    assert {row["recordings"] for row in left.values()} == {2}
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("mask, precise: no row, ")
+    assert second.startswith("boxes, precise: no row, ")
+    assert "no threshold puts 0.8 of the marks into boxes" in first
+    assert first.endswith(": of a1")
+
+
+def test_without_other_folds_nothing_is_chosen_on_them(
+    script: ModuleType, summary: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = summary(rows_of(script, "p/fresh", "0", "XC1", steep))
+    assert not {"precise", "boxes"} & {row["threshold"] for row in made}
+    assert "boxes, boxes: no row, there are no other folds: of p/fresh" in capsys.readouterr().err
+
+
+def test_the_energy_threshold_marks_tones_in_their_boxes(script: ModuleType, boxed: Path) -> None:
+    script.score([script.ENERGY], boxed, None, boxed / "out" / "masks.csv")
+    rows = read(boxed / "out" / "masks.csv")
+    assert {(row["run"], row["recording"]) for row in rows} == {("energy", "XC1"), ("energy", "XC2")}
+    (own,) = (
+        row
+        for row in read(boxed / "out" / "masks_summary.csv")
+        if (row["output"], row["threshold"]) == ("mask", "own")
+    )
+    assert (own["seeds"], own["recordings"], own["hit"]) == ("1", "2", "1.0")
+
+
+def test_rows_are_written_before_anything_is_made_of_them(
+    script: ModuleType, boxed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(rows: object, *more: object) -> None:
+        raise RuntimeError("a mistake in summing")
+
+    monkeypatch.setattr(script, "summary", fail)
+    with pytest.raises(RuntimeError, match="summing"):
+        script.score([script.ENERGY], boxed, None, boxed / "masks.csv")
+    assert read(boxed / "masks.csv")
