@@ -1,6 +1,6 @@
 """How well runs mark birds in recordings with boxes that they haven't seen, and in the official example.
 
-    python experiments/frontier/score.py RUN... --boxes DIR [--official DIR] [--output FILE]
+    python experiments/frontier/score.py RUN... --boxes DIR [--official DIR] [--bird-free DIR] [--output FILE]
     python experiments/frontier/score.py energy --boxes DIR
 
 A run is scored on the recordings of its test split (``splits.json``), one that has none of them on all:
@@ -21,7 +21,11 @@ must test the same recordings. Nothing here is chosen on what it is tested on. I
 - ``drawn`` was chosen on hand-coarsened copies of these masks, which is what people draw;
 - ``precise`` is the lowest at which `PRECISION` of what is marked in all *other* folds' recordings lies in
   boxes: how somebody would set it who says how much may be wrong, and has recordings of his own to see;
-- ``boxes`` has the best IoU with the boxes of the other folds' recordings: of output in boxes only.
+- ``boxes`` has the best IoU with the boxes of the other folds' recordings: of output in boxes only;
+- ``alarms_10`` and ``alarms_60`` are the lowest from which on a run finds at most so many events an hour in
+  the recordings of --bird-free, which hold no birds. Those that it, or a run before it, was trained on or
+  augmented with are left out. The summary says how little that may be: the fewest minutes and recordings of
+  any run, and the highest bound of its rate, with 95 % confidence, in the minutes that chose the threshold.
 
 ``energy`` in place of runs is 6 dB above the usual level of a row and a moment (`birdlab.baselines`).
 
@@ -30,8 +34,9 @@ IoU of the marks that a run makes in its recording. What runs were validated on 
 """
 
 import argparse
+import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,12 +44,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from summary import OFFICIAL, THRESHOLDS, Row, summary
+from summary import OFFICIAL, RATES, THRESHOLDS, Row, summary
 
 import birdlab
 from birdlab.audio import io
 from birdlab.audio.spectrogram import Spectrogram
 from birdlab.baselines import EnergyThreshold, hand_coarsened
+from birdlab.bird_free import unheard
 from birdlab.build import build_data
 from birdlab.data.annotated_audio import AnnotatedAudio
 from birdlab.data.boxes import Box, read_boxes
@@ -54,8 +60,11 @@ from birdlab.data.source import SPLITS, recording_of
 from birdlab.errors import BirdlabError, command
 from birdlab.files import write_csv
 from birdlab.metrics import SegmentationScores
+from birdlab.prediction.alarms import false_alarms, recordings_in, table, thresholds_of
 from birdlab.prediction.events import Components, Event, boxes, paint
+from birdlab.prediction.inputs import Input
 from birdlab.prediction.library import Prediction, Predictor
+from birdlab.prediction.network import Network
 from birdlab.prediction.restoring import restored
 from birdlab.run import Run
 from birdlab.tasks import SegmentationTask
@@ -197,9 +206,29 @@ def opened(entry: Entry) -> tuple[Predictor, float]:
     return birdlab.load(entry.run), drawn_threshold(entry.run)
 
 
+def alarms_of(entry: Entry, network: Network, bird_free: Sequence[Input]) -> list[Row]:
+    """A row for each of `RATES`: the threshold that keeps to it where no bird is, or None if there is none.
+
+    Args:
+        entry: what is scored; it has no rows if it has heard all of the recordings.
+        network: that of it.
+        bird_free: recordings without birds.
+    """
+    files = bird_free if entry.run == ENERGY else unheard(Run.open(entry.run), bird_free)
+    if not files:
+        if bird_free:
+            print(f"{entry.title}: has heard all {len(bird_free)} recordings without birds.", file=sys.stderr)
+        return []
+    found = false_alarms(network, files, thresholds_of(network))
+    of = {"run": entry.title, "seed": entry.seed, "recordings": len(files), "minutes": 60 * found.hours}
+    rows = zip(RATES, table(found, network, RATES), strict=True)
+    return [of | {"rule": f"alarms_{rate}"} | row for rate, row in rows]
+
+
 def scored_rows(
     entry: Entry,
     predictor: Predictor,
+    chosen: Iterable[float],
     drawn: float,
     files: Mapping[str, tuple[Path, Path]],
     official: Path | None,
@@ -209,18 +238,19 @@ def scored_rows(
     Args:
         entry: what is scored.
         predictor, drawn: see `opened`.
+        chosen: thresholds to score at, beside `THRESHOLDS`, the predictor's own, and ``drawn``.
         files: recordings and their boxes by name.
         official: see --official.
     """
     own = predictor.network.threshold
-    thresholds = sorted({own, drawn, *THRESHOLDS})
+    thresholds = sorted({own, drawn, *chosen, *THRESHOLDS})
 
     def row(
         recording: str, threshold: float, output: str, found: Cells, truth: Cells, each: Sequence[Cells]
     ) -> Row:
         of = {"run": entry.title, "seed": entry.seed, "recording": recording, "output": output}
-        chosen = {"threshold": threshold, "own": threshold == own, "drawn": threshold == drawn}
-        return of | chosen | scored(found, truth, each)
+        at = {"threshold": threshold, "own": threshold == own, "drawn": threshold == drawn}
+        return of | at | scored(found, truth, each)
 
     made = []
     for name in sorted(entry.recordings):
@@ -279,23 +309,34 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--boxes", type=Path, required=True)
     parser.add_argument("--official", type=Path)
+    parser.add_argument("--bird-free", type=Path)
     parser.add_argument("--output", type=Path, help="CSV of all recordings; the summary goes beside it")
     given = parser.parse_args()
     with command():
-        score(given.runs, given.boxes, given.official, given.output)
+        score(given.runs, given.boxes, given.official, given.bird_free, given.output)
 
 
-def score(runs: Sequence[Path], folder: Path, official: Path | None, output: Path | None) -> None:
+def score(
+    runs: Sequence[Path], folder: Path, official: Path | None, bird_free: Path | None, output: Path | None
+) -> None:
     """Score runs, print what the scores come to, and write both; see the arguments of the command."""
     source = AnnotatedAudio(root=folder)
     files = {recording_of(sample.id): sample.files for sample in source.splits()["test"]}
+    quiet = recordings_in(bird_free) if bird_free else []
     rows: list[Row] = []
+    alarms: list[Row] = []
     for entry in entries(runs, files.keys()):
-        rows += scored_rows(entry, *opened(entry), files, official)
+        predictor, drawn = opened(entry)
+        at_rates = alarms_of(entry, predictor.network, quiet)
+        chosen = {row["threshold"] for row in at_rates} - {None}
+        rows += scored_rows(entry, predictor, chosen, drawn, files, official)
+        alarms += at_rates
     # Hours of work, before anything is made of them.
     if output:
         write_csv(output, rows)
-    summed = summary(rows)
+        if alarms:
+            write_csv(output.with_name(f"{output.stem}_alarms.csv"), alarms)
+    summed = summary(rows, alarms)
     for row in summed:
         print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()})
     if output:

@@ -18,6 +18,8 @@ from birdlab.statistics import Statistic, estimate_statistic
 THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 OFFICIAL = "official"
 PRECISION = 0.8
+RATES = (10, 60)
+"""False alarms an hour."""
 Row = dict[str, Any]
 """What one run marks in one recording, as one output at one threshold."""
 Chosen = dict[str, float]
@@ -32,22 +34,26 @@ SCORES = {
 """Of all recordings: a sum, and what it is divided by; None for their number."""
 
 
-def summary(rows: Sequence[Row]) -> list[Row]:
+def summary(rows: Sequence[Row], alarms: Sequence[Row] = ()) -> list[Row]:
     """Over recordings and seeds, by output and threshold.
 
     A rule that chose no threshold for some run has no row: it would be of other recordings than the rest.
     Standard error says which.
+
+    Args:
+        rows: of scores.
+        alarms: `score.alarms_of` each run; none where there are no recordings without birds.
     """
     runs = list(dict.fromkeys(row["run"] for row in rows))
     made = []
     for output in ("mask", "boxes"):
         of_output = [row for row in rows if row["output"] == output]
-        for name, chosen in by_rule(of_output, output).items():
+        for name, chosen in by_rule(of_output, output, alarms).items():
             if without := [run for run in runs if run not in chosen]:
                 print(f"{output}, {name}: no row, {WHY[name]}: of {', '.join(without)}", file=sys.stderr)
                 continue
             those = [row for row in of_output if row["threshold"] == chosen[row["run"]]]
-            made.append({"output": output, "threshold": name} | scores(those))
+            made.append({"output": output, "threshold": name} | scores(those) | measured(name, alarms))
         for threshold in THRESHOLDS:
             those = [row for row in of_output if row["threshold"] == threshold]
             made.append({"output": output, "threshold": threshold} | scores(those))
@@ -58,18 +64,41 @@ WHY = {
     "precise": f"in other folds' recordings, if there are any, no threshold puts {PRECISION:g} of the marks "
     "into boxes",
     "boxes": "there are no other folds",
+} | {
+    f"alarms_{rate}": "it has heard all recordings without birds, or marks too much there at any threshold"
+    for rate in RATES
 }
 """Why a rule may choose no threshold."""
 
 
-def by_rule(rows: Sequence[Row], output: str) -> dict[str, Chosen]:
+def by_rule(rows: Sequence[Row], output: str, alarms: Sequence[Row]) -> dict[str, Chosen]:
     """What each rule chooses, of the rows of one output."""
     found = {
         name: {row["run"]: row["threshold"] for row in rows if row[name]}
         for name in (("own", "drawn") if output == "mask" else ("own",))
     }
     rules = {"precise": precise} | ({"boxes": best_iou} if output == "boxes" else {})
-    return found | {name: on_others(rows, rule) for name, rule in rules.items()}
+    found |= {name: on_others(rows, rule) for name, rule in rules.items()}
+    for row in alarms:
+        of_rate = found.setdefault(row["rule"], {})
+        if row["threshold"] is not None:
+            of_rate[row["run"]] = row["threshold"]
+    return found
+
+
+def measured(rule: str, alarms: Sequence[Row]) -> Row:
+    """What a rule's false alarms were measured on, and their bound, each the worst of the runs'.
+
+    Runs aren't added up: their recordings without birds are the same ones. Empty for other rules.
+    """
+    of_rule = [row for row in alarms if row["rule"] == rule]
+    if not of_rule:
+        return {}
+    return {
+        "bird_free_recordings": min(row["recordings"] for row in of_rule),
+        "bird_free_minutes": min(row["minutes"] for row in of_rule),
+        "alarms_an_hour_at_most": max(row["an_hour_at_most"] for row in of_rule),
+    }
 
 
 def on_others(rows: Sequence[Row], rule: Callable[[Mapping[float, list[Row]]], float | None]) -> Chosen:

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from birdlab.errors import BirdlabError
+from birdlab.prediction.library import Predictor
 
 RATE = 32_000
 SCRIPTS = Path(__file__).parents[2] / "experiments" / "frontier"
@@ -22,6 +23,8 @@ SCRIPTS = Path(__file__).parents[2] / "experiments" / "frontier"
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """score.py, which finds summary.py beside it as it does when it is run."""
     monkeypatch.syspath_prepend(SCRIPTS)
+    # Intervals are tested where they are made, and take their time.
+    monkeypatch.setattr("birdlab.statistics.RESAMPLES", 10)
     return importlib.import_module("score")
 
 
@@ -165,7 +168,7 @@ def test_without_other_folds_nothing_is_chosen_on_them(
 
 
 def test_the_energy_threshold_marks_tones_in_their_boxes(script: ModuleType, boxed: Path) -> None:
-    script.score([script.ENERGY], boxed, None, boxed / "out" / "masks.csv")
+    script.score([script.ENERGY], boxed, None, None, boxed / "out" / "masks.csv")
     rows = read(boxed / "out" / "masks.csv")
     assert {(row["run"], row["recording"]) for row in rows} == {("energy", "XC1"), ("energy", "XC2")}
     (own,) = (
@@ -184,5 +187,85 @@ def test_rows_are_written_before_anything_is_made_of_them(
 
     monkeypatch.setattr(script, "summary", fail)
     with pytest.raises(RuntimeError, match="summing"):
-        script.score([script.ENERGY], boxed, None, boxed / "masks.csv")
+        script.score([script.ENERGY], boxed, None, None, boxed / "masks.csv")
     assert read(boxed / "masks.csv")
+
+
+@pytest.fixture
+def quiet(tmp_path: Path) -> Path:
+    """Two recordings without birds of 1.5 s, in each a tone that the energy threshold hears."""
+    (tmp_path / "quiet").mkdir()
+    for name in ("rain_1-17367-A", "wind_1-20000-A"):
+        soundfile.write(tmp_path / "quiet" / f"{name}.wav", tone(2000, 0.5), RATE)
+    return tmp_path / "quiet"
+
+
+@pytest.fixture
+def folds(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Two folds of a run that `boxed` tests, with the energy threshold for a network."""
+    monkeypatch.setattr(script, "opened", lambda entry: (Predictor(script.Energy()), 0.3))
+    return [
+        a_run(tmp_path / "m" / "fold-0", 0, ["XC1"], ["XC2", "17367"]),
+        a_run(tmp_path / "m" / "fold-1", 0, ["XC2"], ["XC1"]),
+    ]
+
+
+def test_scores_at_a_stated_rate_of_false_alarms(
+    script: ModuleType,
+    boxed: Path,
+    quiet: Path,
+    folds: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An event in 1.5 s is 2400 an hour: ten are kept to where there is none, in what a run hasn't heard."""
+    monkeypatch.setattr(script, "RATES", (10, 240_000))
+    script.score(folds, boxed, None, quiet, boxed / "masks.csv")
+    alarms = read(boxed / "masks_alarms.csv")
+    assert [(row["run"], row["recordings"], row["rule"]) for row in alarms] == [
+        ("m/fold-0", "1", "alarms_10"),
+        ("m/fold-0", "1", "alarms_240000"),
+        ("m/fold-1", "2", "alarms_10"),
+        ("m/fold-1", "2", "alarms_240000"),
+    ]
+    assert [float(row["minutes"]) for row in alarms[::2]] == pytest.approx([0.025, 0.05])
+    assert {row["events"] for row in alarms if row["rule"] == "alarms_10"} == {"0"}
+    strict, loose = (float(row["threshold"]) for row in alarms[:2])
+    assert strict > loose
+    scored = {float(row["threshold"]) for row in read(boxed / "masks.csv") if row["run"] == "m/fold-0"}
+    assert {strict, loose} <= scored
+
+    summed = {(row["output"], row["threshold"]): row for row in read(boxed / "masks_summary.csv")}
+    for output in ("mask", "boxes"):
+        row = summed[output, "alarms_10"]
+        assert (row["recordings"], row["bird_free_recordings"]) == ("2", "1")
+        assert float(row["bird_free_minutes"]) == pytest.approx(0.025)
+        # Nothing in 1.5 s: the rule of three, of an hour.
+        assert float(row["alarms_an_hour_at_most"]) == pytest.approx(-np.log(0.05) * 2400)
+        assert summed[output, "own"]["bird_free_minutes"] == ""
+        assert float(row["recall"]) <= float(summed[output, "alarms_240000"]["recall"])
+
+
+def test_a_run_that_has_heard_all_recordings_without_birds(
+    script: ModuleType, boxed: Path, quiet: Path, folds: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (quiet / "wind_1-20000-A.wav").unlink()
+    script.score(folds, boxed, None, quiet, boxed / "masks.csv")
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "m/fold-0: has heard all 1 recordings without birds."
+    assert any(line.startswith("mask, alarms_10: no row") and line.endswith("of m/fold-0") for line in said)
+    assert {row["run"] for row in read(boxed / "masks_alarms.csv")} == {"m/fold-1"}
+    summed = read(boxed / "masks_summary.csv")
+    assert not [row for row in summed if row["threshold"].startswith("alarms")]
+    assert {row["recordings"] for row in summed} == {"2"}
+
+
+def test_no_threshold_keeps_to_a_rate(script: ModuleType, summary: Any, capsys: Any) -> None:
+    rows = rows_of(script, "a", "0", "XC1", steep)
+    facts = {"run": "a", "seed": "0", "recordings": 1, "minutes": 3.0}
+    alarms = [facts | {"rule": "alarms_10", "threshold": None}]
+    alarms += [facts | {"rule": "alarms_60", "threshold": 0.9, "an_hour_at_most": 70.0}]
+    made = {(row["output"], row["threshold"]): row for row in summary(rows, alarms)}
+    assert ("mask", "alarms_10") not in made
+    assert made["mask", "alarms_60"]["precision"] == pytest.approx(0.9)
+    assert made["boxes", "alarms_60"]["alarms_an_hour_at_most"] == 70.0
+    assert "mask, alarms_10: no row, " in capsys.readouterr().err
