@@ -1,6 +1,7 @@
 """How well runs mark birds in recordings with boxes that they haven't seen, and in the official example.
 
-    python experiments/frontier/score.py RUN... --boxes DIR [--official DIR] [--bird-free DIR] [--output FILE]
+    python experiments/frontier/score.py RUN... --boxes DIR [--official DIR] [--bird-free DIR] [--ensemble]
+        [--output FILE]
     python experiments/frontier/score.py energy --boxes DIR
 
 A run is scored on the recordings of its test split (``splits.json``), one that has none of them on all:
@@ -27,6 +28,10 @@ must test the same recordings. Nothing here is chosen on what it is tested on. I
   augmented with are left out. The summary says how little that may be: the fewest minutes and recordings of
   any run, and the highest bound of its rate, with 95 % confidence, in the minutes that chose the threshold.
 
+With --ensemble, the runs of several seeds that test the same recordings are scored as one, in place of each:
+their probabilities are averaged, and so are their thresholds ``own`` and ``drawn``. Together they count as
+one seed, and intervals are over recordings alone.
+
 ``energy`` in place of runs is 6 dB above the usual level of a row and a moment (`birdlab.baselines`).
 
 DIR of --official is BirdSoundsDenoising's example (Images, Masks, Raw_audios): ``official`` is the foreground
@@ -34,8 +39,9 @@ IoU of the marks that a run makes in its recording. What runs were validated on 
 """
 
 import argparse
+import statistics
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -142,22 +148,27 @@ def painted(labels: list[Box], predictor: Predictor, columns: int) -> tuple[Cell
 
 @dataclass(frozen=True)
 class Entry:
-    """What is scored as one.
+    """What is scored as one: a run, or several whose probabilities are averaged.
 
     Attributes:
-        run: its directory, or `ENERGY`.
-        seed: of its training.
-        recordings: names of those that it has not seen.
+        runs: their directories, or `ENERGY`.
+        seed: of its training; those of several are joined by ``+``.
+        recordings: names of those that none of them has seen.
     """
 
-    run: Path
+    runs: tuple[Path, ...]
     seed: str
     recordings: frozenset[str]
 
     @property
     def title(self) -> str:
-        """What it is called: its folder, and the one above."""
-        return "/".join(self.run.parts[-2:])
+        """What it is called: each run by its folder, and the one above."""
+        return "+".join("/".join(run.parts[-2:]) for run in self.runs)
+
+    @property
+    def learned(self) -> bool:
+        """Whether it was trained."""
+        return self.runs != (ENERGY,)
 
 
 def entries(runs: Sequence[Path], names: AbstractSet[str]) -> list[Entry]:
@@ -193,17 +204,46 @@ def entries(runs: Sequence[Path], names: AbstractSet[str]) -> list[Entry]:
 def entry_of(run: Path, names: frozenset[str]) -> Entry:
     """A run with the recordings of its test split; with all if it has seen none."""
     if run == ENERGY:
-        return Entry(run, "0", names)
+        return Entry((run,), "0", names)
     found = Run.open(run)
     of = {split: {recording_of(id) for id in found.split_ids(split)} & names for split in SPLITS}
-    return Entry(run, str(found.config().seed), frozenset(of["test"]) if any(of.values()) else names)
+    return Entry((run,), str(found.config().seed), frozenset(of["test"]) if any(of.values()) else names)
+
+
+def averaged(each: Sequence[Entry]) -> list[Entry]:
+    """In place of the entries of several seeds that have the same recordings, one.
+
+    Raises:
+        BirdlabError: unless there are several seeds, all divided into the same folds.
+    """
+    folds: dict[frozenset[str], list[Entry]] = defaultdict(list)
+    for entry in sorted(each, key=lambda entry: entry.seed):
+        folds[entry.recordings].append(entry)
+    seeds = {entry.seed for entry in each}
+    if len(seeds) < 2:
+        raise BirdlabError("--ensemble averages runs of several seeds, and these have one. Give others, too.")
+    # Each seed tests each recording once, so that a fold has at most one run of it.
+    alone = [those[0].title for those in folds.values() if len(those) < len(seeds)]
+    if alone:
+        raise BirdlabError(
+            f"--ensemble: no run of each other seed tests the same recordings as {alone[0]} does: divide "
+            "them into the same folds."
+        )
+    return [
+        Entry(
+            tuple(run for entry in those for run in entry.runs),
+            "+".join(entry.seed for entry in those),
+            recordings,
+        )
+        for recordings, those in folds.items()
+    ]
 
 
 def opened(entry: Entry) -> tuple[Predictor, float]:
     """What predicts, and the threshold that drawn masks chose."""
-    if entry.run == ENERGY:
+    if not entry.learned:
         return Predictor(Energy()), Energy().threshold
-    return birdlab.load(entry.run), drawn_threshold(entry.run)
+    return birdlab.load(entry.runs), statistics.fmean(drawn_threshold(run) for run in entry.runs)
 
 
 def alarms_of(entry: Entry, network: Network, bird_free: Sequence[Input]) -> list[Row]:
@@ -214,7 +254,9 @@ def alarms_of(entry: Entry, network: Network, bird_free: Sequence[Input]) -> lis
         network: that of it.
         bird_free: recordings without birds.
     """
-    files = bird_free if entry.run == ENERGY else unheard(Run.open(entry.run), bird_free)
+    files = bird_free
+    for run in entry.runs if entry.learned else ():
+        files = unheard(Run.open(run), files)
     if not files:
         if bird_free:
             print(f"{entry.title}: has heard all {len(bird_free)} recordings without birds.", file=sys.stderr)
@@ -310,22 +352,38 @@ def main() -> None:
     parser.add_argument("--boxes", type=Path, required=True)
     parser.add_argument("--official", type=Path)
     parser.add_argument("--bird-free", type=Path)
+    parser.add_argument("--ensemble", action="store_true")
     parser.add_argument("--output", type=Path, help="CSV of all recordings; the summary goes beside it")
     given = parser.parse_args()
     with command():
-        score(given.runs, given.boxes, given.official, given.bird_free, given.output)
+        score(
+            given.runs,
+            given.boxes,
+            official=given.official,
+            bird_free=given.bird_free,
+            ensemble=given.ensemble,
+            output=given.output,
+        )
 
 
 def score(
-    runs: Sequence[Path], folder: Path, official: Path | None, bird_free: Path | None, output: Path | None
+    runs: Sequence[Path],
+    folder: Path,
+    *,
+    official: Path | None = None,
+    bird_free: Path | None = None,
+    ensemble: bool = False,
+    output: Path | None = None,
 ) -> None:
     """Score runs, print what the scores come to, and write both; see the arguments of the command."""
     source = AnnotatedAudio(root=folder)
     files = {recording_of(sample.id): sample.files for sample in source.splits()["test"]}
+    each = entries(runs, files.keys())
+    each = averaged(each) if ensemble else each
     quiet = recordings_in(bird_free) if bird_free else []
     rows: list[Row] = []
     alarms: list[Row] = []
-    for entry in entries(runs, files.keys()):
+    for entry in each:
         predictor, drawn = opened(entry)
         at_rates = alarms_of(entry, predictor.network, quiet)
         chosen = {row["threshold"] for row in at_rates} - {None}

@@ -131,7 +131,7 @@ def best_iou(rows: Mapping[float, list[Row]]) -> float:
     return max(rows, key=lambda threshold: sum(row["iou"] for row in rows[threshold]))
 
 
-def scores(rows: Sequence[Row]) -> dict[str, float]:
+def scores(rows: Sequence[Row]) -> Row:
     """`SCORES` and ``official``: means over seeds, ``_sd``, ``_low`` and ``_high``: the interval.
 
     Args:
@@ -142,7 +142,7 @@ def scores(rows: Sequence[Row]) -> dict[str, float]:
         seeds[row["seed"]].append(row)
     boxed = [[row for row in each if row["recording"] != OFFICIAL] for each in seeds.values()]
     names = [row["recording"] for row in boxed[0]]
-    made: dict[str, float] = {"seeds": len(seeds), "recordings": len(names)}
+    made: Row = {"seeds": len(seeds), "recordings": len(names)}
     for score in SCORES:
         each = [statistic(score, those) for those in boxed]
         whole = [one(np.arange(len(names))) for one in each]

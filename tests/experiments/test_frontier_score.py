@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from birdlab.errors import BirdlabError
+from birdlab.prediction.ensemble import Ensemble
 from birdlab.prediction.library import Predictor
 
 RATE = 32_000
@@ -168,7 +169,7 @@ def test_without_other_folds_nothing_is_chosen_on_them(
 
 
 def test_the_energy_threshold_marks_tones_in_their_boxes(script: ModuleType, boxed: Path) -> None:
-    script.score([script.ENERGY], boxed, None, None, boxed / "out" / "masks.csv")
+    script.score([script.ENERGY], boxed, output=boxed / "out" / "masks.csv")
     rows = read(boxed / "out" / "masks.csv")
     assert {(row["run"], row["recording"]) for row in rows} == {("energy", "XC1"), ("energy", "XC2")}
     (own,) = (
@@ -187,7 +188,7 @@ def test_rows_are_written_before_anything_is_made_of_them(
 
     monkeypatch.setattr(script, "summary", fail)
     with pytest.raises(RuntimeError, match="summing"):
-        script.score([script.ENERGY], boxed, None, None, boxed / "masks.csv")
+        script.score([script.ENERGY], boxed, output=boxed / "masks.csv")
     assert read(boxed / "masks.csv")
 
 
@@ -219,7 +220,7 @@ def test_scores_at_a_stated_rate_of_false_alarms(
 ) -> None:
     """An event in 1.5 s is 2400 an hour: ten are kept to where there is none, in what a run hasn't heard."""
     monkeypatch.setattr(script, "RATES", (10, 240_000))
-    script.score(folds, boxed, None, quiet, boxed / "masks.csv")
+    script.score(folds, boxed, bird_free=quiet, output=boxed / "masks.csv")
     alarms = read(boxed / "masks_alarms.csv")
     assert [(row["run"], row["recordings"], row["rule"]) for row in alarms] == [
         ("m/fold-0", "1", "alarms_10"),
@@ -249,7 +250,7 @@ def test_a_run_that_has_heard_all_recordings_without_birds(
     script: ModuleType, boxed: Path, quiet: Path, folds: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (quiet / "wind_1-20000-A.wav").unlink()
-    script.score(folds, boxed, None, quiet, boxed / "masks.csv")
+    script.score(folds, boxed, bird_free=quiet, output=boxed / "masks.csv")
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "m/fold-0: has heard all 1 recordings without birds."
     assert any(line.startswith("mask, alarms_10: no row") and line.endswith("of m/fold-0") for line in said)
@@ -269,3 +270,48 @@ def test_no_threshold_keeps_to_a_rate(script: ModuleType, summary: Any, capsys: 
     assert made["mask", "alarms_60"]["precision"] == pytest.approx(0.9)
     assert made["boxes", "alarms_60"]["alarms_an_hour_at_most"] == 70.0
     assert "mask, alarms_10: no row, " in capsys.readouterr().err
+
+
+def test_seeds_of_a_fold_are_scored_as_one(
+    script: ModuleType, boxed: Path, quiet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their thresholds are averaged, and what one of them has heard is heard."""
+    drawn = {"0": 0.25, "1": 0.5}
+    own = {"0": 0.5, "1": 0.6}
+    monkeypatch.setattr(script, "drawn_threshold", lambda run: drawn[run.name[-1]])
+
+    def load(runs: tuple[Path, ...]) -> Predictor:
+        networks = {str(run): script.Energy(threshold=own[run.name[-1]]) for run in runs}
+        return Predictor(Ensemble(networks))
+
+    monkeypatch.setattr(script.birdlab, "load", load)
+    runs = [
+        a_run(tmp_path / "m" / "f0_s1", 1, ["XC1"], ["XC2", "17367"]),
+        a_run(tmp_path / "m" / "f0_s0", 0, ["XC1"], ["XC2"]),
+        a_run(tmp_path / "m" / "f1_s1", 1, ["XC2"], ["XC1"]),
+        a_run(tmp_path / "m" / "f1_s0", 0, ["XC2"], ["XC1", "20000"]),
+    ]
+    script.score(runs, boxed, bird_free=quiet, ensemble=True, output=boxed / "masks.csv")
+    rows = read(boxed / "masks.csv")
+    assert {(row["run"], row["seed"], row["recording"]) for row in rows} == {
+        ("m/f0_s0+m/f0_s1", "0+1", "XC1"),
+        ("m/f1_s0+m/f1_s1", "0+1", "XC2"),
+    }
+    assert {float(row["threshold"]) for row in rows if row["own"] == "True"} == {0.55}
+    assert {float(row["threshold"]) for row in rows if row["drawn"] == "True"} == {0.375}
+    summed = read(boxed / "masks_summary.csv")
+    assert {(row["seeds"], row["recordings"]) for row in summed} == {("1", "2")}
+    assert {row["recordings"] for row in read(boxed / "masks_alarms.csv")} == {"1"}
+
+
+def test_what_is_no_ensemble(script: ModuleType, boxed: Path, tmp_path: Path) -> None:
+    """Two seeds that test the same recordings, but divided otherwise: their folds have no average."""
+    runs = [
+        a_run(tmp_path / "m" / "f0_s0", 0, ["XC1"], ["XC2"]),
+        a_run(tmp_path / "m" / "f1_s0", 0, ["XC2"], ["XC1"]),
+    ]
+    with pytest.raises(BirdlabError, match="runs of several seeds, and these have one"):
+        script.score(runs, boxed, ensemble=True)
+    both = a_run(tmp_path / "m" / "all_s1", 1, ["XC1", "XC2"])
+    with pytest.raises(BirdlabError, match="same recordings as m/f0_s0 does"):
+        script.score([*runs, both], boxed, ensemble=True)
