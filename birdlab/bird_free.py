@@ -101,7 +101,8 @@ def _score_names(
     for row in rows:
         shares = [row[name] for name in ("found", "named", "right")]
         cells = ["" if share is None else f"{share:.1%}" for share in shares]
-        table.add_row(f"{row['wanted']:.0%}", _typed(row["confidence"]), *cells)
+        confidence = row["confidence"]
+        table.add_row(f"{row['wanted']:.0%}", "none" if confidence is None else _typed(confidence), *cells)
     table.caption = "Birds: the run's test recordings."
     Console(soft_wrap=True, highlight=False).print(table)
     if output is not None:

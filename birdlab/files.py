@@ -8,13 +8,16 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 # Read once: there is no way of reading it without setting it, for all threads of the process.
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
+
+_ATTEMPTS = 10
+"""To put a folder in another's place, as other processes may at the same time, before an error is one."""
 
 
 @contextmanager
@@ -50,6 +53,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o777 & ~_UMASK)
+        for _ in range(_ATTEMPTS):
+            shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError):
+                temporary.rename(path)
+                return
         if path.exists():
             shutil.rmtree(path)
         temporary.rename(path)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from birdlab.checkpoint_io import CheckpointFiles
 from birdlab.errors import BirdlabError
-from birdlab.files import replacing, write_csv, write_json
+from birdlab.files import replacing, replacing_folder, write_csv, write_json
 from birdlab.run import Run
 
 
@@ -146,3 +147,15 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         interrupted()
     assert json.loads(path.read_text()) == {"a": [1.5, None]}
     assert [file.name for file in tmp_path.iterdir()] == ["scores.json"]
+
+
+def test_folders_that_two_put_in_one_place_are_whole(tmp_path: Path) -> None:
+    def put(number: int) -> None:
+        with replacing_folder(tmp_path / "report") as folder:
+            (folder / "a").write_text(str(number))
+            (folder / "b").write_text(str(number))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(put, range(200)))
+    assert (tmp_path / "report" / "a").read_text() == (tmp_path / "report" / "b").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]

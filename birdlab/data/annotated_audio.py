@@ -18,7 +18,7 @@ from birdlab.data.pairs import by_stem, listed, paired, subfolder
 from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split, recording_id, source_recording
 from birdlab.data.splits import assign, finish
 from birdlab.data.tables import read_table
-from birdlab.data.windows import check_window, window_starts
+from birdlab.data.windows import check_window, window_ids, window_starts
 from birdlab.errors import BirdlabError
 
 
@@ -166,9 +166,11 @@ class AnnotatedAudio(SegmentationSource):
         window, hop = (
             round(seconds * self.sample_rate) for seconds in (self.window_s, self.hop_s or self.window_s)
         )
+        starts = window_starts(round(header.duration_s * self.sample_rate), window, hop)
+        ids = window_ids(stem, [start / self.sample_rate for start in starts])
         return [
-            AudioSample(id=f"{stem}@{start / self.sample_rate:.3f}s", group=group, files=files, start=start)
-            for start in window_starts(round(header.duration_s * self.sample_rate), window, hop)
+            AudioSample(id=id, group=group, files=files, start=start)
+            for id, start in zip(ids, starts, strict=True)
         ]
 
 

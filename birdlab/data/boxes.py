@@ -1,7 +1,9 @@
 """Time-frequency boxes around sounds, drawn in Audacity or Raven or kept in tables."""
 
 import csv
+import io
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ _LOW = ("Low Freq (Hz)", "low_hz", "low_f", "freq_low")
 _HIGH = ("High Freq (Hz)", "high_hz", "high_f", "freq_high")
 _LABEL = ("Annotation", "Species", "Common Name", "Label", "label", "annotation", "species")
 """What the columns of tables are called: Raven's, birdlab's, and others'; the first that is there counts."""
+_LINE_END = re.compile(r"\r\n|\r|\n")
+"""`str.splitlines` also breaks lines where labels may hold what Unicode calls one."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,12 @@ def read_boxes(path: Path) -> list[Box]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:  # Raven on Windows
-        text = data.decode("latin-1")
-    lines = text.splitlines()
+        text = data.decode("cp1252", errors="replace")
+    lines = _LINE_END.split(text)
     for separator in "\t,;":
         names = lines[0].split(separator) if lines else []
         if any(name.strip(' "') in _BEGIN for name in names):
-            return list(dict.fromkeys(_table(path, lines, separator)))
+            return list(dict.fromkeys(_table(path, text, separator)))
     return list(_audacity(path, lines))
 
 
@@ -79,11 +83,11 @@ def _audacity(path: Path, lines: list[str]) -> Iterator[Box]:
         yield _box(path, *pending, ["", ""])
 
 
-def _table(path: Path, lines: list[str], separator: str) -> Iterator[Box]:
+def _table(path: Path, text: str, separator: str) -> Iterator[Box]:
     # Raven writes quotation marks as they are.
     raven = separator == "\t"
     table = csv.DictReader(
-        lines,
+        io.StringIO(text, newline=""),
         delimiter=separator,
         quoting=csv.QUOTE_NONE if raven else csv.QUOTE_MINIMAL,
         restval="",

@@ -13,7 +13,7 @@ from birdlab.data.pairs import by_stem, listed, paired, subfolder
 from birdlab.data.png import image_size, read_image
 from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split, recording_id
 from birdlab.data.splits import assign, finish
-from birdlab.data.windows import check_window, window_starts
+from birdlab.data.windows import check_window, window_ids, window_starts
 from birdlab.errors import BirdlabError
 
 SPLIT_FOLDERS: dict[Split, tuple[str, ...]] = {
@@ -206,11 +206,11 @@ class ImageFolders(SegmentationSource):
         column_s = front_end.hop / front_end.sample_rate
         window = front_end.columns(round(self.window_s * front_end.sample_rate))
         hop = max(1, round((self.hop_s or self.window_s) / column_s))
+        starts = window_starts(columns, window, hop)
+        ids = window_ids(stem, [start * column_s for start in starts])
         return [
-            ImageSample(
-                id=f"{stem}@{start * column_s:.3f}s", group=group, files=files, start=start, columns=window
-            )
-            for start in window_starts(columns, window, hop)
+            ImageSample(id=id, group=group, files=files, start=start, columns=window)
+            for id, start in zip(ids, starts, strict=True)
         ]
 
     def _class_indices(self, path: Path, values: NDArray[np.uint8]) -> Mask:

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -34,7 +36,8 @@ def inspected(files: Sequence[Path], measure: Callable[[Path], float], method: s
         measure: the seconds of one; raises BirdlabError for what can't be used.
         method: names what is measured: another method has its own findings.
     """
-    key = hashlib.sha256("\n".join([__version__, method, *map(str, files)]).encode()).hexdigest()[:24]
+    together = os.path.commonpath([file.absolute() for file in files]) if files else ""
+    key = hashlib.sha256(f"{__version__}\n{method}\n{together}".encode()).hexdigest()[:24]
     index = default_directory() / f"inspection-{key}.json"
     known = _read(index)
     stamps = {file: _stamp(file) for file in files}
@@ -61,7 +64,9 @@ def inspected(files: Sequence[Path], measure: Callable[[Path], float], method: s
     if len(files) >= _WORTH_KEEPING:
         # What is wrong with a file may be mended without a trace in its size and time, such as permissions.
         usable = [file for file in files if isinstance(found[file], float | int)]
-        write_json(index, {str(file): [stamps[file], found[file]] for file in usable})
+        kept = {str(file): [stamps[file], found[file]] for file in usable}
+        with suppress(OSError):  # where nothing can be written, the next run looks again
+            write_json(index, known | kept)
     return found
 
 

@@ -1,5 +1,7 @@
 """Cutting long recordings into samples of one length."""
 
+from collections.abc import Sequence
+
 from birdlab.errors import BirdlabError
 
 
@@ -22,6 +24,19 @@ def window_starts(total: int, window: int, hop: int) -> list[int]:
     """
     last = max(0, total - window)
     return [*range(0, last, hop), last]
+
+
+def window_ids(stem: str, starts_s: Sequence[float]) -> list[str]:
+    """Names of a recording's windows by when they begin: to the millisecond, or finer where two begin in one.
+
+    Examples:
+        >>> window_ids("dawn", [0, 3])
+        ['dawn@0.000s', 'dawn@3.000s']
+        >>> window_ids("dawn", [0, 0.0003])
+        ['dawn@0.000000s', 'dawn@0.000300s']
+    """
+    ids = [f"{stem}@{start:.3f}s" for start in starts_s]
+    return ids if len({*ids}) == len(ids) else [f"{stem}@{start:.6f}s" for start in starts_s]
 
 
 def check_window(window_s: float | None, hop_s: float | None, shortest_s: float) -> None:

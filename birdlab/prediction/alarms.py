@@ -163,9 +163,10 @@ def confidences(
 def name_table(found: Sequence[float], birds: CoverageCurve | None) -> list[dict[str, Any]]:
     """A row for each of `SHARES`: the confidence that keeps to it, and what a network then names of birds.
 
-    ``wanted`` and ``found``, shares of stretches without birds; ``confidence``, from which on a name counts;
-    ``named``, the share of test recordings that still get one, and ``right``, how many of these are, None
-    where nothing is known of test recordings, or none is named.
+    ``wanted`` and ``found``, shares of stretches without birds; ``confidence``, from which on a name counts,
+    in millionths, as it is typed, and None where even the surest would be too many; ``named``, the share of
+    test recordings that still get one, and ``right``, how many of these are, None where nothing is known of
+    test recordings, or none is named.
 
     Args:
         found: see `confidences`.
@@ -174,7 +175,10 @@ def name_table(found: Sequence[float], birds: CoverageCurve | None) -> list[dict
     descending = sorted(found, reverse=True)
     rows = []
     for share in SHARES:
-        confidence = math.nextafter(descending[int(share * len(descending))], math.inf)
+        confidence = (math.floor(1e6 * descending[int(share * len(descending))]) + 1) / 1e6
+        if confidence >= 1:
+            rows.append(dict.fromkeys(("confidence", "found", "named", "right")) | {"wanted": share})
+            continue
         named, right = (None, None) if birds is None else birds.at(confidence)
         rows.append(
             {

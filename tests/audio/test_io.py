@@ -195,6 +195,7 @@ def test_absent_empty_and_foreign_files_are_named(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silent.wav", np.zeros(0), 8000)
     for name, found in (
         ("absent.wav", "no such"),
+        ("x" * 300 + ".wav", "no such"),
         ("empty.wav", "empty"),
         ("text.wav", "cannot be read"),
         ("silent.wav", "no samples"),

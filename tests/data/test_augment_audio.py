@@ -131,6 +131,7 @@ def test_noise_is_added_at_the_ratio_that_was_drawn(birds: ModuleType, tmp_path:
     hiss = np.random.default_rng(0).normal(0, 0.1, 8_000).astype(np.float32)
     soundfile.write(tmp_path / "noise" / "rain" / "a.wav", hiss, birds.RATE)
     soundfile.write(tmp_path / "noise" / "silent.wav", np.zeros(8_000, np.float32), birds.RATE)
+    (tmp_path / "noise" / "._a.wav").write_bytes(b"what macOS leaves beside a.wav")
 
     augment = SpeciesAugmentation(noise=tmp_path / "noise", noise_p=1.0, snr_db=(5, 5))
     augment.load_noise(

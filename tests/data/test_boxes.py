@@ -40,7 +40,18 @@ def test_raven_selection_tables(tmp_path: Path) -> None:
         RAVEN.replace("\n", "\r\n").replace("Parus major", "Mönch").encode("latin-1")
     )
     assert read_boxes(tmp_path / "windows.txt")[0].label == "Mönch"
+    (tmp_path / "windows.txt").write_bytes(RAVEN.replace("Parus major", "song… perhaps").encode("cp1252"))
+    assert read_boxes(tmp_path / "windows.txt")[0].label == "song… perhaps"
     assert read_boxes(written(tmp_path, "\ufeff" + RAVEN)) == expected
+
+
+def test_only_ends_of_lines_end_a_line(tmp_path: Path) -> None:
+    separator = "one\u2028two"
+    assert read_boxes(written(tmp_path, f"0\t1\t{separator}\r1\t2\tthree\n")) == [
+        Box(0, 1, 0, math.inf, separator),
+        Box(1, 2, 0, math.inf, "three"),
+    ]
+    assert read_boxes(written(tmp_path, 'begin_s,end_s,label\n0,1,"two\nlines"\n'))[0].label == "two\nlines"
 
 
 def test_raven_tables_without_frequencies(tmp_path: Path) -> None:

@@ -69,6 +69,24 @@ def test_a_damaged_index_is_made_again(files: list[Path], tmp_path: Path, damage
     assert inspected(files, measured([]), "length")[files[3]] == 3.0  # type: ignore[arg-type]
 
 
+def test_a_new_file_is_looked_at_alone(files: list[Path], tmp_path: Path) -> None:
+    inspected(files[1:], measured([]), "length")  # type: ignore[arg-type]
+    (tmp_path / "4.wav").write_text("xxxx")
+    looked: list[Path] = []
+    found = inspected([*files[1:], tmp_path / "4.wav"], measured(looked), "length")  # type: ignore[arg-type]
+    assert looked == [tmp_path / "4.wav"]
+    assert found[files[3]] == 3.0
+    assert len([*(tmp_path / "cache").iterdir()]) == 1
+
+
+def test_what_cannot_be_remembered_is_found_all_the_same(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BIRDLAB_CACHE", str(tmp_path / "file" / "below"))
+    assert inspected(files, measured([]), "length")[files[3]] == 3.0  # type: ignore[arg-type]
+
+
 def test_a_few_files_leave_nothing_behind(files: list[Path], tmp_path: Path) -> None:
     inspected(files[:2], measured([]), "length")  # type: ignore[arg-type]
     assert not (tmp_path / "cache").exists()

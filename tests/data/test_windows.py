@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from birdlab.data.windows import check_window, window_starts
+from birdlab.data.windows import check_window, window_ids, window_starts
 from birdlab.errors import BirdlabError
 
 
@@ -14,6 +14,11 @@ def test_by_hand() -> None:
     assert window_starts(total=8, window=4, hop=2) == [0, 2, 4]
     assert window_starts(total=4, window=4, hop=1) == [0]
     assert window_starts(total=1, window=4, hop=4) == [0]
+
+
+def test_windows_that_begin_in_one_millisecond_have_names_of_their_own() -> None:
+    assert window_ids("a", [0.0, 57.0, 57.0003]) == ["a@0.000000s", "a@57.000000s", "a@57.000300s"]
+    assert window_ids("a", [0.0, 57.0, 57.001]) == ["a@0.000s", "a@57.000s", "a@57.001s"]
 
 
 @given(total=st.integers(1, 200), window=st.integers(1, 50), data=st.data())

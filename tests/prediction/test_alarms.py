@@ -93,11 +93,17 @@ def test_how_sure_a_name_must_be_and_what_is_named_then() -> None:
     ]
     first, second, *_, last = name_table(found, coverage(tested))
     assert (first["wanted"], first["found"]) == (0.2, 0.2)
-    assert first["confidence"] == pytest.approx(0.79)
+    assert first["confidence"] == pytest.approx(0.79, abs=2e-6)
     assert (first["named"], first["right"]) == (0.75, pytest.approx(2 / 3))
     assert (second["named"], second["right"]) == (0.5, 0.5)
     assert (last["found"], last["named"]) == (0.01, 0.25)
     assert name_table(found, None)[0]["named"] is None
+
+
+def test_a_confidence_that_is_typed_leaves_out_what_it_was_chosen_above() -> None:
+    surest = name_table([0.4] * 30 + [0.1] * 70, None)[0]
+    assert (surest["confidence"], surest["found"]) == (0.400001, 0)
+    assert name_table([1.0] * 30 + [0.1] * 70, None)[0]["confidence"] is None
 
 
 def test_the_command_for_species(runs: ModuleType, noise: Path, tmp_path: Path) -> None:

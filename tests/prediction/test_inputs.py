@@ -72,6 +72,8 @@ def test_links_keep_their_names(tmp_path: Path) -> None:
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BirdlabError, match=r"xxx\.wav: there is no such file or folder"):
+        collect([tmp_path / f"{'x' * 300}.wav"], tmp_path / "out")
     with pytest.raises(BirdlabError, match="nowhere: there is no such file or folder"):
         collect([tmp_path / "nowhere"], tmp_path / "out")
     (tmp_path / "empty").mkdir()
