@@ -7,12 +7,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from birdlab.run import Run
 
-_KEYS = ("start_from", "model.weights")
+STARTS = ("start_from", "model.weights")
+"""Keys of a config that may say which run, or file, its network starts from."""
 
 
 def runs_before(cfg: DictConfig) -> Iterator[tuple[str, Run]]:
     """The runs that a config's network starts from, each with the key that says so; some may be no runs."""
-    for key in _KEYS:
+    for key in STARTS:
         if start := OmegaConf.select(cfg, key):
             yield from ((key, run) for run in runs_at(Path(str(start))))
 

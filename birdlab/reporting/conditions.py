@@ -12,11 +12,16 @@ import yaml
 from birdlab.config import CONF, groups
 from birdlab.reporting.crossing import crossed, is_fold
 from birdlab.reporting.read import RunRecord, flat
+from birdlab.trained_on import STARTS
 
 _NUISANCE = ("logger.", "callbacks.", "loader.num_workers", "loader.cache_dir", "resume", "trust", "debug")
 _NAMED = ("name", "ablation")
 """Keys that only name what a run is: a study, and what an ablation changes. The wider one first."""
 _ABSENT = "—"
+_NO_FILE = frozenset({_ABSENT, "None", "imagenet"})
+"""What a network may start from that no run of birdlab left."""
+_ONE_EACH = "one each"
+"""What runs start from of which each seed has a start of its own."""
 
 Signature = tuple[tuple[str, str], ...]
 """What a config group builds: (key below the group, target) of everything in it."""
@@ -90,7 +95,8 @@ def factors(records: Sequence[RunRecord]) -> dict[str, list[str]]:
 
     A group that builds another thing counts as one factor, by the name of the choice where that is known
     (``optimizer``: adam, sgd); what is copied from another key, or belongs to the choice, is left out. So is
-    what belongs to a study's name, or to that of an ablation.
+    what belongs to a study's name, or to that of an ablation; and what a run starts from, where each seed or
+    fold has a start of its own: such runs are repetitions from the very beginning.
     """
     all_differing = overridden(records)
     # Runs that differ in these alone are repetitions of one condition; the counts are those of a fold.
@@ -113,6 +119,12 @@ def factors(records: Sequence[RunRecord]) -> dict[str, list[str]]:
         # Interpolations leave copies of one value under several keys, of which some runs have none.
         if column not in found.values() and not any(_copies(column, seed) for seed in seeds):
             found[key] = column
+    starts = {key: found.pop(key) for key in STARTS if key in found}
+    all_else = [tuple(column[place] for column in found.values()) for place in range(len(records))]
+    for key, column in starts.items():
+        merged = _with_one_each(column, all_else, seeds)
+        if len(set(merged)) > 1:
+            found[key] = merged
     for key in reversed(_NAMED):
         if key in found:  # what it says is all that it stands for
             names = found.pop(key)
@@ -167,6 +179,31 @@ def _copies(column: Sequence[str], other: Sequence[str]) -> bool:
 def _follows(column: Sequence[Any], other: Sequence[Any]) -> bool:
     """Whether the one is a function of the other."""
     return len(set(zip(other, column, strict=True))) == len(set(other))
+
+
+def _with_one_each(
+    starts: Sequence[str], all_else: Sequence[Any], repeated: Sequence[Sequence[str]]
+) -> list[str]:
+    """What runs start from, as one where each seed, each fold, or each fold of a seed has its own.
+
+    Args:
+        starts: of each run.
+        all_else: what else sets it apart; only runs that are the same in this repeat one another.
+        repeated: seeds, and folds, of each run.
+    """
+    merged = list(starts)
+    together = [tuple(column[place] for column in repeated) for place in range(len(starts))]
+    for group in set(all_else):
+        places = [place for place, other in enumerate(all_else) if other == group]
+        files = [place for place in places if starts[place] not in _NO_FILE]
+        for repetition in (*repeated, together):
+            pairs = {(starts[place], repetition[place]) for place in files}
+            one_to_one = len(pairs) == len({start for start, _ in pairs}) == len({each for _, each in pairs})
+            # Starts that some seed lacks may be choices of which too few have run yet.
+            everywhere = {each for _, each in pairs} == {repetition[place] for place in places}
+            if len(pairs) > 1 and one_to_one and everywhere:
+                merged = [_ONE_EACH if place in files else start for place, start in enumerate(merged)]
+    return merged
 
 
 def _signature(config: Mapping[str, Any], group: str) -> Signature:

@@ -1,7 +1,9 @@
 """What differs between runs, and which are repetitions."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import yaml
 
 from birdlab.reporting.conditions import conditions, factors, overridden, short_names
@@ -41,6 +43,58 @@ def test_how_many_recordings_a_fold_trains_on_sets_no_runs_apart() -> None:
         for fold in (0, 1)
     ]
     assert factors(runs) == {}
+
+
+@pytest.mark.parametrize("key", ["start_from", "model__weights"])
+def test_runs_whose_seeds_each_have_a_start_of_their_own_are_repetitions(key: str) -> None:
+    """Pretrained three times, each goes on: what differs is the seed, from the very beginning."""
+    runs = [record(f"r{seed}", seed=seed, **{key: f"outputs/pretrained_{seed}"}) for seed in range(3)]
+    (found,) = conditions(runs)
+    assert (found.label, len(found.values("iou"))) == ("study", 3)
+    # Each seed's start is the same in all folds, or each fold of it has one of its own.
+    for start in ("outputs/{seed}", "outputs/{seed}_{fold}", "outputs/{fold}"):
+        folds = [
+            replace(run, samples=[{"id": str(fold)}])
+            for seed in range(3)
+            for fold in range(5)
+            for run in [record("r", seed=seed, data__fold=fold, **{key: start.format(seed=seed, fold=fold)})]
+        ]
+        (found,) = conditions(folds)
+        assert len(found.runs) == 3
+
+
+def test_starts_of_a_seed_each_are_one_beside_what_else_differs() -> None:
+    rates = [
+        record(f"{rate}{seed}", seed=seed, optimizer__lr=rate, start_from=f"outputs/{rate}_{seed}")
+        for rate in (0.1, 0.01)
+        for seed in range(3)
+    ]
+    assert [(one.label, len(one.runs)) for one in conditions(rates)] == [("lr 0.1", 3), ("lr 0.01", 3)]
+    helped = [
+        record(f"{number}{seed}", seed=seed, start_from=start)
+        for seed in range(3)
+        for number, start in enumerate((None, f"outputs/{seed}"))
+    ]
+    found = [(one.label, len(one.runs)) for one in conditions(helped)]
+    assert found == [("start_from None", 3), ("start_from one each", 3)]
+
+
+@pytest.mark.parametrize(
+    "starts",
+    [
+        # of two seeds each
+        {0: ["a"], 1: ["a"], 2: ["b"], 3: ["b"]},
+        # two of each seed
+        {0: ["a0", "b0"], 1: ["a1", "b1"]},
+        # a sweep of which too little has run
+        {0: ["None", "a"], 1: ["None", "b"], 2: ["None"]},
+        # no runs
+        {0: ["None"], 1: ["imagenet"]},
+    ],
+)
+def test_other_starts_are_choices(starts: dict[int, list[str]]) -> None:
+    runs = [record("r", seed=seed, model__weights=start) for seed in starts for start in starts[seed]]
+    assert factors(runs) == {"model.weights": [start for seed in starts for start in starts[seed]]}
 
 
 def test_copies_and_nuisances_are_no_factors() -> None:
