@@ -12,8 +12,10 @@ from torch.nn import functional as F
 from birdlab.metrics.classification import single_label_scores
 from birdlab.reporting.read import RunRecord
 from birdlab.shortcuts import WITHIN, within_origin
+from birdlab.trained_on import STARTS
 
 _COUNTS = ("recordings", "images")
+_CALLERS = ("test/callers_micro_f1", "test_tuned/callers_micro_f1")
 _SAID = "p_"
 _ROUNDING = 1e-4
 """Of probabilities in CSV files; those of one species among several sum to 1 but for it."""
@@ -24,8 +26,8 @@ def crossed(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
     A fold of a small data set is too few recordings for a score of its own: of a species with seven, one is
     tested. Where each recording is of one species, scores of network and references are computed anew from
-    the recordings of all folds. Any other score is the mean over folds, weighted by their samples, which for
-    a mean over samples is exact.
+    the recordings of all folds, and so is micro F1 of who is heard beside a mask. Any other score is the mean
+    over folds, weighted by their samples, which for a mean over samples is exact.
     """
     by_seed: dict[Any, list[RunRecord]] = {}
     for run in runs:
@@ -52,6 +54,8 @@ def _joined(folds: Sequence[RunRecord]) -> RunRecord:
         name: sum(run.scores[name] for run in folds) for name in scores if name.rsplit("/", 1)[-1] in _COUNTS
     }
     scores |= {f"test/{name}": value for name, value in _of_species(samples).items()}
+    if (callers := _of_callers(samples)) is not None:
+        scores |= {name: callers for name in _CALLERS if name in scores}
     truth = {row["id"]: row for row in samples}
     said = [row for run in folds for row in run.reference_samples if row["id"] in truth]
     references = {
@@ -60,15 +64,17 @@ def _joined(folds: Sequence[RunRecord]) -> RunRecord:
         for name in first.references
         if all(name in run.references for run in folds)
     }
-    tested_folds = {
-        key: ", ".join(str(run.config.get(key)) for run in folds) for key in first.config if is_fold(key)
+    joined = {  # what they tested, and started from
+        key: ", ".join(dict.fromkeys(str(run.config.get(key)) for run in folds))
+        for key, value in first.config.items()
+        if is_fold(key) or (key in STARTS and value is not None)
     }
     epochs = zip(*(run.history for run in folds), strict=False)  # as far as all of them went
     tests = sum(run.splits.get("test", 0) for run in folds)
     return replace(
         first,
         name=f"{first.name} and {len(folds) - 1} more folds",
-        config={**first.config, **tested_folds},
+        config={**first.config, **joined},
         scores=scores,
         references=references,
         facts={**first.facts, **_facts(folds)},
@@ -105,6 +111,15 @@ def _means(rows: Sequence[Mapping[str, Any]], weights: Sequence[int]) -> dict[st
         name: fsum(row[name] * weight for row, weight in zip(rows, weights, strict=True)) / sum(weights)
         for name in numbers
     }
+
+
+def _of_callers(rows: Sequence[Mapping[str, str]]) -> float | None:
+    """Micro F1 of who is heard, from how many names of each window are right and wrong; None if unknown."""
+    if not all({"callers_right", "callers_wrong"} <= row.keys() for row in rows):
+        return None
+    hits = 2 * sum(int(row["callers_right"]) for row in rows)
+    named = hits + sum(int(row["callers_wrong"]) for row in rows)
+    return hits / named if named else None
 
 
 def _of_species(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:

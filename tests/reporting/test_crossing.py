@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from birdlab.reporting.comparison import rank
+from birdlab.reporting.comparison import POOLED, common_samples, rank
 from birdlab.reporting.conditions import conditions
 from birdlab.reporting.crossing import crossed
 from birdlab.reporting.read import RunRecord
@@ -103,6 +104,30 @@ def test_masks_have_the_mean_of_their_samples() -> None:
     assert one.score("iou") == pytest.approx(2.1 / 4)
     (condition,) = conditions(runs)  # a fold of a part is a fold as well
     assert len(condition.runs) == 1
+
+
+def test_micro_f1_of_who_is_heard_is_of_the_windows_of_all_folds() -> None:
+    """As its interval and comparisons count it: few names in one fold weigh less than many in another."""
+    runs = []
+    for number, counts in enumerate(([(1, 9)] * 6, [(18, 2)] * 6)):
+        rows = [
+            {"id": f"{number}{place}", "callers_right": str(right), "callers_wrong": str(wrong)}
+            for place, (right, wrong) in enumerate(counts)
+        ]
+        micro_f1 = sum(2 * right for right, _ in counts) / sum(2 * right + wrong for right, wrong in counts)
+        names = ("test/callers_micro_f1", "test_tuned/callers_micro_f1", "best_epoch/val/callers_micro_f1")
+        scores = dict.fromkeys(names, micro_f1)
+        config = {"name": "s", "seed": 0, "data.fold": number}
+        runs.append(RunRecord(Path("r"), str(number), "finished", config=config, scores=scores, samples=rows))
+    (condition,) = conditions(runs)
+    pooled, mean = 2 * 19 / (2 * 19 + 11), (2 / 11 + 36 / 38) / 2
+    assert condition.values("callers_micro_f1") == [pytest.approx(pooled)]
+    (one,) = condition.runs
+    assert one.scores["test/callers_micro_f1"] == pytest.approx(pooled)
+    assert one.scores["best_epoch/val/callers_micro_f1"] == pytest.approx(mean)  # of which no window is kept
+    statistic = POOLED["callers_micro_f1"](one, common_samples([one]))
+    assert statistic is not None
+    assert statistic(np.arange(12)) == pytest.approx(pooled)
 
 
 def test_conditions_are_compared_on_the_recordings_of_all_folds() -> None:
