@@ -255,7 +255,7 @@ def environment() -> dict[str, Any]:
         **_commit(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _cpu_name(),
+        "device": device_name("cuda" if torch.cuda.is_available() else "cpu"),
         "cpu_threads": torch.get_num_threads(),
     }
 
@@ -277,7 +277,10 @@ def _commit() -> dict[str, Any]:
     return {"commit": commit, "dirty": bool(git("status", "--porcelain", "--", "..", ":!../outputs"))}
 
 
-def _cpu_name() -> str:
+def device_name(kind: str) -> str:
+    """Of this machine's GPU (``cuda``), or of its CPU."""
+    if kind == "cuda":
+        return torch.cuda.get_device_name()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(encoding="utf-8").splitlines():

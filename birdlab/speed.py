@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,17 +20,19 @@ from birdlab.errors import command
 from birdlab.prediction.naming import Namer, stretches
 from birdlab.prediction.network import Network
 from birdlab.prediction.opening import open_any
+from birdlab.prediction.run_network import RunNetwork
+from birdlab.prediction.run_species import RunNamer
 from birdlab.prediction.stream import Audio, stitched
-from birdlab.run import Run, environment
+from birdlab.run import Run, device_name
 
 REPEATS = 3
 """The fastest counts: whatever else the computer does can only slow it down."""
 _PLACES = {
-    "real_time_1_core": ("one core", 1),
-    "real_time_2_cores": ("two cores", 2),
-    "real_time_gpu": ("the GPU", 2),
+    "real_time_1_core": ("one core", "cpu", 1),
+    "real_time_2_cores": ("two cores", "cpu", 2),
+    "real_time_gpu": ("the GPU", "cuda", 2),
 }
-"""Where a speed of `birdlab.reporting.tables.SPEEDS` is measured, and how much is done at once."""
+"""Where each of `birdlab.reporting.tables.SPEEDS` is measured, in words and for torch, how much at once."""
 _BLOCK_S = 10.0
 _WARM_UP_S = 20.0
 
@@ -72,20 +75,35 @@ def main(
     keep_freed_memory()
     with command():
         console = Console(soft_wrap=True, highlight=False)
-        device = str(environment()["device"])
         for path in track(runs, "Listening to noise", console=Console(stderr=True), transient=True):
             network = open_any(path, trust=trust, threads=1)
             found = measured(network, 60 * minutes)
+            # One figure may be of another machine than the next, and both of another than the training.
+            devices = {f"{name}_device": device_name(_PLACES[name][1]) for name in found}
             if path.is_dir():
-                Run.open(path).note(speed_device=device, **found)
+                Run.open(path).note(**found, **devices)
             said = ", ".join(f"{factor:.3g} on {_PLACES[name][0]}" for name, factor in found.items())
-            console.print(f"{path}: times real time: {said} ({device}).")
+            console.print(f"{path}: times real time: {said} ({'; '.join(dict.fromkeys(devices.values()))}).")
 
 
 def measured(network: Network | Namer, seconds: float) -> dict[str, float]:
-    """`times_real_time` by the name of its fact: on one core and on two, or on a GPU."""
-    names = ["real_time_gpu"] if torch.cuda.is_available() else [*_PLACES][: min(2, cpu_count())]
-    return {name: round(times_real_time(network, seconds, _PLACES[name][1]), 1) for name in names}
+    """`times_real_time` by the name of its fact: on one core, on two, and on a GPU where there is one."""
+    # A file's network is onnxruntime's, which has the CPU alone.
+    gpu = torch.cuda.is_available() and isinstance(network, RunNetwork | RunNamer)
+    room = {"cpu": cpu_count(), "cuda": 2 if gpu else 0}
+    return {
+        name: round(times_real_time(_on(device, network), seconds, at_once), 1)
+        for name, (_, device, at_once) in _PLACES.items()
+        if at_once <= room[device]
+    }
+
+
+def _on(device: str, network: Network | Namer) -> Network | Namer:
+    """A run's network on another device."""
+    if not isinstance(network, RunNetwork | RunNamer):
+        return network
+    network.task.to(device)
+    return replace(network)  # which makes its tables anew: those that it has lie where it was first used
 
 
 if __name__ == "__main__":

@@ -9,7 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from birdlab import speed
+from birdlab.prediction.opening import open_any
+from birdlab.prediction.run_network import RunNetwork
+from birdlab.prediction.run_species import RunNamer
 from birdlab.reporting.read import read_run
+from birdlab.run import device_name
 
 FACTS = ("real_time_1_core", "real_time_2_cores")
 
@@ -31,7 +35,7 @@ def test_of_runs_of_both_tasks(runs: ModuleType, tmp_path: Path) -> None:
     for run in (masks, species):
         facts = run.read_json("provenance.json")
         assert all(facts[name] > 0 for name in FACTS)
-        assert facts["speed_device"]
+        assert all(facts[f"{name}_device"] == device_name("cpu") for name in FACTS)
         assert read_run(run.directory, "run").cost(FACTS[0]) == facts[FACTS[0]]
         said = rf"{run.directory.name}: times real time: [\d.e+]+ on one core, [\d.e+]+ on two cores"
         assert re.search(said, done.output)
@@ -42,8 +46,6 @@ def test_all_audio_is_heard_each_time(
     runs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stretch of this network is a second: twenty to warm up, sixty that count."""
-    from birdlab.prediction.run_species import RunNamer
-
     namer = RunNamer.open(runs.species_run(tmp_path / "species").directory)
     heard = []
     monkeypatch.setattr(RunNamer, "scores", lambda self, audio: heard.append(len(audio)))
@@ -51,15 +53,49 @@ def test_all_audio_is_heard_each_time(
     assert heard == [namer.sample_rate] * 80
 
 
-def test_of_an_exported_file(runs: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["mask_run", "species_run"])
+def test_cores_are_measured_where_there_is_a_gpu(
+    kind: str, runs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each figure where it says, with the device beside it. The GPU is one that computes nothing."""
+    heard = []
+
+    def times(network: RunNetwork | RunNamer, seconds: float, at_once: int) -> float:
+        heard.append((network.task.device.type, at_once))
+        assert "model" not in vars(network)  # whose tables would lie where it was before
+        if network.task.device.type == "cpu":
+            assert network.model
+        return 10.0
+
+    network = open_any(getattr(runs, kind)(tmp_path / "run").directory)
+    monkeypatch.setattr(speed, "open_any", lambda *args, **settings: network)
+    monkeypatch.setattr(speed, "times_real_time", times)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "Some GPU")
+    on = speed._on
+    monkeypatch.setattr(speed, "_on", lambda device, network: on(device.replace("cuda", "meta"), network))
+    done = CliRunner().invoke(speed.app, [str(tmp_path / "run")])
+    assert done.exit_code == 0, done.output
+    assert heard == [("cpu", 1), ("cpu", 2), ("meta", 2)]
+    facts = json.loads((tmp_path / "run" / "provenance.json").read_text())
+    assert facts["real_time_gpu_device"] == "Some GPU"
+    assert facts["real_time_2_cores_device"] == device_name("cpu") != "Some GPU"
+    assert "10 on the GPU" in done.output
+    assert done.output.rstrip().endswith("; Some GPU).")
+
+
+def test_of_an_exported_file(runs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said; there is no run to keep it."""
     pytest.importorskip("onnxruntime")
     from birdlab.export import export
 
     file = export(runs.mask_run(tmp_path / "run").directory, tmp_path / "model.onnx").path
+    # onnxruntime computes on the CPU whatever else there is.
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     done = CliRunner().invoke(speed.app, [str(file), "--minutes", "1"])
     assert done.exit_code == 0, done.output
     assert "model.onnx: times real time:" in done.output
+    assert "GPU" not in done.output
     assert "real_time" not in json.dumps([path.name for path in tmp_path.iterdir()])
 
 

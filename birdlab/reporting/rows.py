@@ -16,12 +16,14 @@ def result_rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """``results.csv``: every run with what sets it apart, every score, and what it took."""
     keys = ["seed", *(key for key in overridden(records) if key != "seed")]
     scores = dict.fromkeys(name for record in records for name in record.scores)
+    costs = _costs(records)
+    speeds = [f"{name}_device" for name in costs if name in SPEEDS]
     return [
         {"run": record.name, "status": record.status, "reason": record.reason}
         | {key: shown(record.config[key]) if key in record.config else None for key in keys}
         | {name: record.scores.get(name) for name in scores}
         | {"epochs": len(record.history) or None}
-        | {name: record.facts.get(name) for name in (*_costs(records), *_ORIGIN)}
+        | {name: record.facts.get(name) for name in (*costs, *speeds, *_ORIGIN)}
         for record in records
     ]
 

@@ -67,6 +67,12 @@ def heading(score: str) -> str:
     return HEADINGS.get(score, f"in {score.removeprefix(WITHIN)}" if score.startswith(WITHIN) else score)
 
 
+def speed_devices(records: Sequence[RunRecord], speed: str) -> list[str]:
+    """What one of `SPEEDS` was measured on; runs measured by an older birdlab don't say."""
+    found = (record.facts.get(f"{speed}_device") for record in records)
+    return list(dict.fromkeys(str(device) for device in found if device))
+
+
 def main_score(records: Sequence[RunRecord]) -> str | None:
     """What the study monitors, as a test score; else the first that is printed."""
     printed = printed_scores(records)
@@ -114,6 +120,7 @@ def summary_table(conditions: Sequence[Condition], rankings: Mapping[str, Rankin
         "Mean and standard deviation over n runs. Bold: better than "
         f"{baseline.label if baseline else 'every other condition'} (p < .05; "
         "bootstrap over seeds and recordings, paired by recording, with Student's t; Holm-corrected)."
+        + _measured_on([run for condition in conditions for run in condition.runs], costs)
     )
     return Table("Scores on the test split", headings, tuple(rows), note)
 
@@ -214,7 +221,8 @@ def run_table(records: Sequence[RunRecord]) -> Table:
         *(COSTS[name][0] for name in costs),
         "commit",
     )
-    return Table("Each run", headings, tuple(rows), "A commit with * had changes that were not committed.")
+    note = "A commit with * had changes that were not committed." + _measured_on(records, costs)
+    return Table("Each run", headings, tuple(rows), note)
 
 
 def mean_cell(values: Sequence[float], *, digits: int = 3, bold: bool = False) -> Cell:
@@ -224,6 +232,12 @@ def mean_cell(values: Sequence[float], *, digits: int = 3, bold: bool = False) -
     mean = stats.fmean(values)
     spread = f" ± {stats.stdev(values):.{digits}f}" if len(values) > 1 else ""
     return Cell(f"{mean:.{digits}f}{spread}", mean, bold)
+
+
+def _measured_on(records: Sequence[RunRecord], costs: Sequence[str]) -> str:
+    """The devices of the speeds among some costs, for a note: runs needn't have been trained there."""
+    found = {SPEEDS[name][0]: speed_devices(records, name) for name in costs if name in SPEEDS}
+    return "".join(f" {label}: on {', '.join(devices)}." for label, devices in found.items() if devices)
 
 
 def _order(condition: Condition, main: str) -> float:
