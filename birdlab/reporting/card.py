@@ -22,14 +22,15 @@ from birdlab.reporting.comparison import POOLED, common_samples, sample_scores
 from birdlab.reporting.conditions import Condition, shown
 from birdlab.reporting.read import RunRecord
 from birdlab.reporting.rendering import Cell, Table, escaped_markdown
-from birdlab.reporting.tables import SPEEDS, heading, mean_cell, printed_scores
+from birdlab.reporting.tables import SPEEDS, heading, mean_cell, printed_scores, speed_devices
 from birdlab.statistics import Estimate, estimate, estimate_statistic
 from birdlab.thresholds import SURE
+from birdlab.trained_on import STARTS
 
 FILE, FOLDER = "model_card.md", "cards"
 _ASSETS = Path(__file__).with_name("assets")
 _INPUT = (
-    *("sample_rate", "sides", "image_size", "channels", "window_s"),
+    *("sample_rate", "picture", "sides", "image_size", "window_length", "channels", "window_s"),
     *("n_fft", "hop", "n_mels", "fmin", "fmax", "segments", "segment_s"),
 )
 """Keys of ``data`` that say what the network sees."""
@@ -82,6 +83,7 @@ def card(condition: Condition, stated_licence: str | None = None) -> str:
         head=yaml.safe_dump(_head(condition, stated_licence), sort_keys=False, allow_unicode=True),
         title=_name(condition),
         species=species,
+        several_species=_names_several(run),
         callers=_names_callers(run),
         untrained=[
             part
@@ -90,6 +92,7 @@ def card(condition: Condition, stated_licence: str | None = None) -> str:
         ],
         synthetic=data.startswith("birdlab.data.synthetic"),
         several=len(condition.runs) > 1,
+        own_starts=len(_starts(condition)) > 1,
         run=run,
         facts=_facts(condition),
         data=_data(run, licence.of_training_data(data, stated_licence)),
@@ -117,6 +120,11 @@ def _folder(run: RunRecord) -> str:
 def is_species(run: RunRecord) -> bool:
     """Whether a run names species, and doesn't mark pixels."""
     return _task(run).endswith("ClassificationTask")
+
+
+def _names_several(run: RunRecord) -> bool:
+    """Whether a run says of each species by itself whether it is heard."""
+    return is_species(run) and run.config.get("data.multilabel") is True
 
 
 def _names_callers(run: RunRecord) -> bool:
@@ -180,13 +188,13 @@ def _head(condition: Condition, stated_licence: str | None) -> dict[str, Any]:
 def _facts(condition: Condition) -> Table:
     run = condition.runs[0]
     config = run.config
-    seen = {key: config[f"data.{key}"] for key in _INPUT if config.get(f"data.{key}") is not None}
     return _pairs(
         {
             "task": _asked(run),
             "network": _built(run, "model"),
+            "starts from": ", ".join(_starts(condition)),
             "parameters": _number(run.cost("parameters"), ",.0f"),
-            "what it sees": ", ".join(f"{key} {shown(value)}" for key, value in seen.items()),
+            "what it sees": ", ".join(f"{key} {shown(value)}" for key, value in _seen(run).items()),
             "loss": _built(run, "loss"),
             "optimizer": _built(run, "optimizer"),
             "epochs": shown(config.get("trainer.max_epochs", "unknown")),
@@ -196,8 +204,34 @@ def _facts(condition: Condition) -> Table:
     )
 
 
+def _starts(condition: Condition) -> list[str]:
+    return list(dict.fromkeys(_start(run) for run in condition.runs))
+
+
+def _start(run: RunRecord) -> str:
+    """What training started from, as `birdlab.build` decides it."""
+    keys = (*STARTS, "model.encoder_weights")
+    key, start = next(((key, run.config[key]) for key in keys if run.config.get(key)), ("", "random"))
+    if start == "imagenet":
+        return "ImageNet's weights"
+    return str(start) if key in STARTS else f"{start} weights"
+
+
+def _seen(run: RunRecord) -> dict[str, Any]:
+    """What the network is given, by key of ``data``."""
+    # A picture of levels has one side whatever the data's files have; any other one, no window of its own.
+    unsaid = "sides" if run.config.get("data.picture") == "level" else "window_length"
+    values = {key: run.config.get(f"data.{key}") for key in _INPUT if key != unsaid}
+    channels = run.config.get("task.module.front_end.channels")
+    if isinstance(channels, list):
+        values["channels"] = f"[{', '.join(map(str, channels))}]"
+    return {key: value for key, value in values.items() if value is not None}
+
+
 def _asked(run: RunRecord) -> str:
     """What the network answers."""
+    if _names_several(run):
+        return "which species are heard in a recording"
     if is_species(run):
         return "species of a recording"
     marks = "bird or not, for each cell"
@@ -290,7 +324,11 @@ def _cost(condition: Condition) -> Table:
         values = condition.facts(name)
         return _number(unit * statistics.fmean(values), form) if values else "—"
 
-    speeds = {label: mean(name, ".0f") for name, (label, _) in SPEEDS.items() if condition.facts(name)}
+    speeds = {
+        label: ", ".join([mean(name, ".0f"), *speed_devices(condition.runs, name)])
+        for name, (label, _) in SPEEDS.items()
+        if condition.facts(name)
+    }
     if not speeds:
         speeds = {"× real time": "not measured (python -m birdlab.speed RUN)"}
     folds = _folds(run)
@@ -361,7 +399,8 @@ def _built(run: RunRecord, group: str) -> str:
     first, *parts = [
         _last(value)
         for key, value in sorted(run.config.items(), key=lambda entry: entry[0].count("."))
-        if key.startswith(f"{group}.") and key.endswith("._target_")
+        # Where ImageNet's weights would come from is there without them, too.
+        if key.startswith(f"{group}.") and key.endswith("._target_") and key != "model.imagenet._target_"
     ] or ["unknown"]
     return f"{first} of {', '.join(parts)}" if parts else first
 

@@ -1,5 +1,6 @@
 """Model cards: the numbers of the run, a head for Hugging Face, and nothing that a run smuggles in."""
 
+import csv
 import json
 import re
 from collections.abc import Callable
@@ -9,12 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
+from birdlab.config import compose
 from birdlab.files import write_csv
 from birdlab.report import report
 from birdlab.reporting.card import card, interval
 from birdlab.reporting.conditions import Condition, conditions
-from birdlab.reporting.read import RunRecord, find_runs, read_runs
+from birdlab.reporting.read import RunRecord, find_runs, flat, read_runs
 
 MakeRun = Callable[..., Path]
 
@@ -83,12 +86,87 @@ def test_a_run_has_a_card_with_its_numbers(tmp_path: Path, made_run: MakeRun) ->
 
 
 def test_a_card_says_how_fast_it_is_if_that_was_measured(tmp_path: Path, made_run: MakeRun) -> None:
+    """And where: on another machine, maybe, than that of the training."""
     for seed, speed in enumerate((40.0, 60.0)):
-        made_run(tmp_path / "runs" / f"00{seed}", seed=seed, facts={"real_time_1_core": speed})
+        gpu = {"real_time_gpu": 900.0, "real_time_gpu_device": "Some <GPU>"}
+        made_run(tmp_path / "runs" / f"00{seed}", seed=seed, facts={"real_time_1_core": speed} | gpu)
     target = report([tmp_path / "runs"], None, None, None)
     said = facts(parts((target / "model_card.md").read_text())[1])
-    assert said["× real time, 1 core"] == "50"
+    assert said["× real time, 1 core"] == "50"  # an older birdlab didn't say
+    assert said["× real time, GPU"] == r"900, Some \<GPU\>"
+    assert said["device"] == "CPU"
     assert "× real time" not in said
+    page = (target / "report.html").read_text()
+    assert page.count("× real time, GPU: on Some &lt;GPU&gt;.") == 1  # in a note of the one table that has it
+    rows = list(csv.DictReader((target / "results.csv").open(encoding="utf-8")))
+    assert [row["real_time_gpu_device"] for row in rows] == ["Some <GPU>"] * 2
+
+
+def composed(*words: str, **config: object) -> Condition:
+    """A run of a study as it is shipped."""
+    leaves = flat(OmegaConf.to_container(compose(list(words)), resolve=True))
+    run = RunRecord(Path("run"), "run", "finished", config=leaves | config, scores={"test/iou": 0.5})
+    return Condition("study", {}, (run,))
+
+
+def test_a_card_says_what_the_network_sees() -> None:
+    frontier = facts(parts(card(composed("+experiment=frontier")))[1])["what it sees"].replace("\\", "")
+    assert frontier == (
+        "sample_rate 32000, picture level, image_size [128, 192], window_length 1024, "
+        "channels [level, excess, frequency], window_s 3"
+    )
+    pictures = facts(parts(card(composed("+experiment=focal_tversky")))[1])["what it sees"].replace("\\", "")
+    assert pictures == (
+        "sample_rate 32000, picture magnitude, sides two, image_size [128, 128], channels 1, window_s 3"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "start"),
+    [
+        ([], "ImageNet's weights"),
+        (["model.weights=null"], "random weights"),
+        (["model.weights=outputs/first"], "outputs/first"),
+        (["start_from=outputs/whole"], "outputs/whole"),  # whatever model.weights says
+        (["model=resunet"], "random weights"),
+        (["model=fpn"], "random weights"),
+        (["model=fpn", "model.encoder_weights=imagenet"], "ImageNet's weights"),
+        (["model=fpn", "model.encoder_weights=ssl"], "ssl weights"),
+    ],
+)
+def test_a_card_says_what_training_started_from(words: list[str], start: str) -> None:
+    said = facts(parts(card(composed("+experiment=frontier", *words)))[1])
+    assert said["starts from"] == start
+    if not any(word.startswith("model=") for word in words):
+        assert said["network"] == "EncoderUNet of create_model"
+
+
+def test_a_card_of_seeds_with_a_start_each_names_all_of_them() -> None:
+    folds = [
+        replace(run, name=f"{seed}-{fold}", samples=[{"id": str(fold)}])
+        for seed in range(3)
+        for fold in range(2)
+        for run in [
+            species_record(**{"seed": seed, "data.fold": fold, "start_from": f"outputs/{seed}-{fold}"})
+        ]
+    ]
+    (condition,) = conditions(folds)
+    body = parts(card(condition))[1]
+    every = ", ".join(f"outputs/{seed}-{fold}" for seed in range(3) for fold in range(2))
+    assert facts(body)["starts from"] == every
+    assert facts(body)["not in that time"].endswith(every)
+    assert "differ from it in their seed alone, of which each has its own start; scores" in body
+
+
+def test_a_card_of_several_species_at_once_offers_what_such_a_run_can() -> None:
+    condition = composed("+experiment=multilabel", **{"task.names": ["owl", "wren"]})
+    body = parts(card(condition))[1]
+    assert "whether it is heard in a recording" in body
+    assert facts(body)["task"] == "which species are heard in a recording"
+    assert "\npython -m birdlab.predict run recordings/ --output found\n" in body
+    for one_at_a_time in ("one of those", "One name is given", "gets one of these names", "--accuracy"):
+        assert one_at_a_time not in body
+        assert one_at_a_time in card(Condition("birds", {}, (species_record(),)))
 
 
 def test_each_condition_has_a_card_and_seeds_share_it(grid: Path, tmp_path: Path) -> None:
