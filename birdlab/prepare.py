@@ -100,8 +100,10 @@ def check_classifier(task: Task, data: ClassificationData) -> None:
 def check_start(cfg: DictConfig, data: SourceData) -> None:
     """What a network is tested on was not trained on by the run that it starts from, or by one before it.
 
+    What it is validated on should not have been either; where it was, that is said.
+
     Raises:
-        BirdlabError: names a recording that was.
+        BirdlabError: names a recording that is to be tested, and was trained on.
     """
     for key, before in runs_before(cfg):
         if both := sorted(data.recordings("test") & trained_on(before)):
@@ -109,6 +111,15 @@ def check_start(cfg: DictConfig, data: SourceData) -> None:
                 f"{key}={OmegaConf.select(cfg, key)} was trained on {len(both)} recordings that are to be "
                 f"tested now, e.g. {both[0]}: scores would be too good. Start from a run that has the same "
                 "test split."
+            )
+        validated = data.recordings("val")
+        if both := sorted(validated & trained_on(before, "train")):
+            Console(stderr=True).print(
+                f"{key}={OmegaConf.select(cfg, key)} was trained on {len(both)} of the {len(validated)} "
+                f"recordings that choose the epoch and the threshold now, e.g. {both[0]}: both will suit "
+                "what is known. Split as that run did (data.fractions, data.seed).",
+                style="yellow",
+                highlight=False,
             )
 
 

@@ -56,6 +56,23 @@ def test_recordings_that_the_weights_have_seen_are_not_tested(tmp_path: Path) ->
         check_start(weights, data_testing("XC2"))  # type: ignore[arg-type]
 
 
+def test_recordings_that_choose_the_epoch_and_are_known_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "splits.json").write_text(json.dumps({"train": ["XC1"], "val": ["XC2"], "test": []}))
+    cfg = OmegaConf.create({"start_from": str(tmp_path)})
+    data = data_testing("XC3")
+    data.recordings = lambda split: {"test": {"XC3"}, "val": {"XC2", "XC4"}}[split]
+    check_start(cfg, data)  # type: ignore[arg-type]
+    assert not capsys.readouterr().err
+    data.recordings = lambda split: {"test": {"XC3"}, "val": {"XC1", "XC2"}}[split]
+    check_start(cfg, data)  # type: ignore[arg-type]
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        "was trained on 1 of the 2 recordings that choose the epoch and the threshold now, e.g. XC1" in said
+    )
+
+
 class Refusing(nn.Module):
     def forward(self, _: torch.Tensor) -> torch.Tensor:
         raise AssertionError
