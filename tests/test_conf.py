@@ -58,6 +58,7 @@ SWEEPS = {
     "species_comparison": ["+experiment=species_comparison"],
     "input_encoding": ["+experiment=input_encoding"],
     "frontier_parts": ["data=frontier", *MANDATORY["frontier"]],
+    "species_frontier_parts": ["data=birdclef", *MANDATORY["birdclef"]],
 }
 """Sweeps over what the default network doesn't have, with a study whose network has it."""
 
