@@ -26,7 +26,8 @@ def classifier(
 
     Args:
         build: called with ``num_classes=K``; makes a network whose first convolution takes the image and
-            whose last linear layer returns the logits. All of torchvision's and most of timm's do.
+            whose last linear layer returns the logits, as most of torchvision's and timm's. It starts from
+            random weights: what it loaded by itself could not be told from them.
         segments: S.
         classes: K.
         encoding: how segments become an image, see `birdlab.models.encoding`.
@@ -39,12 +40,14 @@ def classifier(
         training_windows: where windows vote, how many of a recording each training step draws; None for all.
 
     Raises:
-        BirdlabError: if the weights are absent, damaged or those of another network, or for another ``stem``.
+        BirdlabError: if the weights are absent, damaged or those of another network, for another ``stem``, or
+            if ``build`` is told to load weights.
         ValueError: if K is not known, or the network has no convolution or no linear layer.
     """
     if classes is None:
         raise ValueError("classes=None: it comes from the data set; set task=classification")
     check_first_conv("model.stem", stem)
+    check_builds_only(build)
     net = build(num_classes=classes)
     state = None if weights is None else initial_state(weights, imagenet)
     replace_first_conv(net, channels(encoding, segments))
@@ -53,6 +56,20 @@ def classifier(
     net = encoded(net, encoding, training_windows)
     net.register_forward_pre_hook(partial(check_stack, segments))
     return net
+
+
+def check_builds_only(build: Callable[..., nn.Module]) -> None:
+    """Refuse settings of torchvision's and timm's functions by which they load weights.
+
+    Raises:
+        BirdlabError: names the setting.
+    """
+    for name in ("pretrained", "weights"):
+        if given := getattr(build, "keywords", {}).get(name):
+            raise BirdlabError(
+                f"model.build.{name}={given}: a run must be readable where these can't be had. Save them, "
+                "and set model.weights=FILE."
+            )
 
 
 def check_stack(segments: int, net: nn.Module, inputs: tuple[Tensor, ...]) -> None:

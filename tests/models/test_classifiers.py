@@ -238,3 +238,12 @@ def test_a_first_convolution_of_its_own_kind_stays_of_its_kind() -> None:
 def test_builders_are_called_with_the_number_of_species() -> None:
     net = classifier(partial(CompactMobileNet, stages=((1, 8, 1, 1), (6, 8, 1, 2))), 3, 4)
     assert net(torch.randn(2, 3, 16, 16)).shape == (2, 4)
+
+
+def test_weights_that_a_library_would_load_by_itself_are_refused() -> None:
+    with pytest.raises(
+        BirdlabError, match=r"model\.build\.weights=IMAGENET1K_V1: .* set model\.weights=FILE"
+    ):
+        classifier(partial(resnet18, weights="IMAGENET1K_V1"), segments=2, classes=3)
+    with pytest.raises(BirdlabError, match=r"model\.build\.pretrained=True"):
+        net_of("efficientnet_lite0", "+model.build.pretrained=true")
