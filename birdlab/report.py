@@ -22,7 +22,7 @@ from birdlab.reporting.conditions import Condition, conditions
 from birdlab.reporting.page import page, two_runs
 from birdlab.reporting.read import MARKER, RunRecord, common_parent, find_runs, read_runs
 from birdlab.reporting.rendering import Table
-from birdlab.reporting.rows import comparison_rows, result_rows, summary_rows
+from birdlab.reporting.rows import comparison_rows, reference_rows, result_rows, summary_rows
 
 CAPTIONS = {
     "bars": "Score by condition; every dot is a run.",
@@ -79,6 +79,7 @@ def report(
     write_csv(target / "results.csv", result_rows(records))
     write_csv(target / "summary.csv", summary_rows(groups))
     write_csv(target / "comparisons.csv", comparison_rows(list(rankings.values())))
+    write_csv(target / "references.csv", reference_rows(groups))
     results, failures = _tables(groups, rankings, main), tables.failure_table(records)
     printed = [*results, *([failures] if failures else [])]
     write_text(target / "tables.md", "\n".join(table.markdown() for table in printed))

@@ -49,17 +49,14 @@ def _joined(folds: Sequence[RunRecord]) -> RunRecord:
     first = folds[0]
     weights = [len(run.samples) for run in folds]
     samples = [row for run in folds for row in run.samples]
-    scores = _means([run.scores for run in folds], weights)
-    scores |= {
-        name: sum(run.scores[name] for run in folds) for name in scores if name.rsplit("/", 1)[-1] in _COUNTS
-    }
+    scores = _together([run.scores for run in folds], weights)
     scores |= {f"test/{name}": value for name, value in _of_species(samples).items()}
     if (callers := _of_callers(samples)) is not None:
         scores |= {name: callers for name in _CALLERS if name in scores}
     truth = {row["id"]: row for row in samples}
     said = [row for run in folds for row in run.reference_samples if row["id"] in truth]
     references = {
-        name: _means([run.references[name] for run in folds], weights)
+        name: _together([run.references[name] for run in folds], weights)
         | _of_species([{**truth[row["id"]], **row} for row in said if row["reference"] == name])
         for name in first.references
         if all(name in run.references for run in folds)
@@ -96,6 +93,14 @@ def _facts(folds: Sequence[RunRecord]) -> dict[str, Any]:
     return facts | {
         "folds": len(folds),
         "best_epoch": "/".join(str(run.facts.get("best_epoch", "—")) for run in folds),
+    }
+
+
+def _together(rows: Sequence[Mapping[str, Any]], weights: Sequence[int]) -> dict[str, Any]:
+    """Scores of all folds: what counts samples summed, of the rest the weighted mean."""
+    scores = _means(rows, weights)
+    return scores | {
+        name: sum(row[name] for row in rows) for name in scores if name.rsplit("/", 1)[-1] in _COUNTS
     }
 
 

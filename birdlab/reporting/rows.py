@@ -63,6 +63,16 @@ def comparison_rows(rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
     ]
 
 
+def reference_rows(conditions: Sequence[Condition]) -> list[dict[str, Any]]:
+    """``references.csv``: what networks stand beside, all scores, once for each data set, and a run that says so."""
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for run in (run for condition in conditions for run in condition.runs):
+        for name, scores in run.references.items():
+            same = (name, *((score, round(value, 6)) for score, value in scores.items()))
+            rows.setdefault(same, {"reference": name, **scores, "of_run": run.name})
+    return list(rows.values())
+
+
 def _costs(records: Sequence[RunRecord]) -> list[str]:
     """Those that are always known, and speeds where somebody measured them."""
     return [name for name in COSTS if name not in SPEEDS or any(name in run.facts for run in records)]

@@ -167,10 +167,13 @@ def main(
     if write:
         with RESULTS.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(["seconds", "measurement", "value", "unit", "cpu", "cores", "torch", "librosa"])
+            columns = ["seconds", "measurement", "value", "unit", "measured_s", "rounds", "cpu", "cores"]
+            rows.writerow([*columns, "torch", "librosa"])
+            how = [f"{seconds:g}", rounds]
             machine = [processor(), len(os.sched_getaffinity(0)), torch.__version__, librosa.__version__]
             rows.writerows(
-                [f"{length:g}", name, f"{value:.4g}", unit, *machine] for length, name, value, unit in results
+                [f"{length:g}", name, f"{value:.4g}", unit, *how, *machine]
+                for length, name, value, unit in results
             )
 
 

@@ -29,7 +29,7 @@ def fold(number: int, said: list[tuple[str, str, str]], *, seed: int = 0, **sett
         "finished",
         config=config | {key.replace("__", "."): value for key, value in settings.items()},
         scores={"test/accuracy": right, "test/loss": 1.0 + number, "test/recordings": len(said)},
-        references={name: {"accuracy": 0.25 * number} for name in ("always crow", "other")},
+        references={name: {"accuracy": 0.25 * number, "recordings": len(said)} for name in ("always crow", "other")},
         facts={"wall_s": 10.0 + number, "peak_memory_gb": 1.0 + number, "best_epoch": 3 + number},
         history=[{"epoch": epoch, "val/loss": 1.0 + number} for epoch in range(3 - number)],
         samples=rows,
@@ -79,7 +79,7 @@ def test_other_scores_are_means_weighted_by_samples_and_costs_are_sums() -> None
     (one,) = crossed([fold(0, FIRST), fold(1, SECOND)])
     assert one.scores["test/loss"] == pytest.approx((4 * 1 + 2 * 2) / 6)
     assert one.scores["test/recordings"] == 6
-    assert one.references["other"] == {"accuracy": pytest.approx(2 * 0.25 / 6)}
+    assert one.references["other"] == {"accuracy": pytest.approx(2 * 0.25 / 6), "recordings": 6}
     assert (one.facts["wall_s"], one.facts["peak_memory_gb"], one.facts["best_epoch"]) == (21.0, 2.0, "3/4")
     assert one.history == [{"epoch": 0, "val/loss": 1.5}, {"epoch": 1, "val/loss": 1.5}]
     assert (one.splits["test"], len(one.samples)) == (6, 6)

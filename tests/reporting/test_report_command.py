@@ -33,7 +33,7 @@ def written(grid: Path) -> Path:
 def test_it_stands_beside_the_runs(written: Path, grid: Path) -> None:
     assert written == grid / "report"
     assert {path.name for path in written.iterdir()} == {
-        *("birdlab_report.json", "results.csv", "summary.csv", "comparisons.csv"),
+        *("birdlab_report.json", "results.csv", "summary.csv", "comparisons.csv", "references.csv"),
         *("tables.md", "tables.tex", "report.html", "figures", "cards"),
     }
     figures = ("bars", "curves", "heat_map", "parallel_coordinates", "cost")
@@ -100,6 +100,14 @@ def test_comparisons_are_corrected(written: Path) -> None:
     assert len(rows) == 4
     assert all(float(row["p"]) <= float(row["p_holm"]) < 0.05 for row in rows)
     assert all(float(row["low"]) <= float(row["difference"]) <= float(row["high"]) for row in rows)
+
+
+def test_what_networks_stand_beside_has_a_row_with_every_score(written: Path, grid: Path) -> None:
+    rows = {row["reference"]: row for row in table(written / "references.csv")}
+    one = read_run(grid / "004_adam_lr-0.001_seed-1", "one")
+    assert set(rows) == set(one.references)
+    for name, scores in one.references.items():
+        assert {score: float(rows[name][score]) for score in scores} == scores
 
 
 def test_a_baseline_takes_the_place_of_the_best(grid: Path, tmp_path: Path) -> None:
