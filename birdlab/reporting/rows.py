@@ -64,7 +64,7 @@ def comparison_rows(rankings: Sequence[Ranking]) -> list[dict[str, Any]]:
 
 
 def reference_rows(conditions: Sequence[Condition]) -> list[dict[str, Any]]:
-    """``references.csv``: what networks stand beside, all scores, once for each data set, and a run that says so."""
+    """``references.csv``: what networks stand beside, once for each data set, and a run that says so."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for run in (run for condition in conditions for run in condition.runs):
         for name, scores in run.references.items():

@@ -29,7 +29,9 @@ def fold(number: int, said: list[tuple[str, str, str]], *, seed: int = 0, **sett
         "finished",
         config=config | {key.replace("__", "."): value for key, value in settings.items()},
         scores={"test/accuracy": right, "test/loss": 1.0 + number, "test/recordings": len(said)},
-        references={name: {"accuracy": 0.25 * number, "recordings": len(said)} for name in ("always crow", "other")},
+        references={
+            name: {"accuracy": 0.25 * number, "recordings": len(said)} for name in ("always crow", "other")
+        },
         facts={"wall_s": 10.0 + number, "peak_memory_gb": 1.0 + number, "best_epoch": 3 + number},
         history=[{"epoch": epoch, "val/loss": 1.0 + number} for epoch in range(3 - number)],
         samples=rows,
