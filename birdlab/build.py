@@ -22,13 +22,7 @@ from birdlab.data.module import SourceData
 from birdlab.data.source import Source
 from birdlab.errors import BirdlabError
 from birdlab.models.classifier import first_conv_of
-from birdlab.models.weights import (
-    initial_state,
-    load_state,
-    load_strictly,
-    missing_encoder,
-    start_with_encoder,
-)
+from birdlab.models.weights import load_state, load_strictly, missing_encoder, start_with_encoder
 from birdlab.probing.backbone import Backbone
 from birdlab.run import Run
 from birdlab.tasks import Task
@@ -131,8 +125,6 @@ def _build_net(model: DictConfig) -> nn.Module:
     assert isinstance(settings, dict)
     knows_weights = "weights" in signature(get_object(model._target_)).parameters
     weights = None if knows_weights else settings.pop("weights", None)
-    if weights == "imagenet" and "encoder_name" in settings:
-        raise BirdlabError("model.weights=imagenet: for this network say model.encoder_weights=imagenet.")
     try:
         net: nn.Module = _instantiate(DictConfig(settings))
     except InstantiationException as error:
@@ -142,7 +134,7 @@ def _build_net(model: DictConfig) -> nn.Module:
             raise BirdlabError(missing_encoder(model.encoder_name, model.encoder_weights)) from error
         raise
     if weights is not None:
-        state = initial_state(weights, None)
+        state = load_state(Path(weights))
         if "encoder_name" in settings:
             first, _ = first_conv_of(net.get_submodule("encoder"))
             start_with_encoder(net, state, first, "mean_scaled", weights)

@@ -5,6 +5,7 @@ import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,7 @@ def check(cfg: DictConfig) -> None:
         raise BirdlabError(
             f"data.image_size={size}: give rows and columns, two whole numbers: data.image_size=[128,192]."
         )
+    _check_imagenet(cfg)
     for key in ("trainer.max_epochs", "optimizer.lr"):
         value = OmegaConf.select(cfg, key)
         if not isinstance(value, int | float | None):
@@ -126,6 +128,17 @@ def check(cfg: DictConfig) -> None:
                 f"trainer.{key}={value}: a run validates, keeps its best epoch and tests it. "
                 "For one batch of everything there is debug=fast."
             )
+
+
+def _check_imagenet(cfg: DictConfig) -> None:
+    """Networks that know no weights themselves start from a file or a run alone."""
+    if OmegaConf.select(cfg, "model.weights") != "imagenet":
+        return
+    if "weights" not in signature(get_object(cfg.model._target_)).parameters:
+        way_out = "for this network say model.encoder_weights=imagenet"
+        if "encoder_name" not in cfg.model:
+            way_out = "there are none for this network; set model.weights=null, or choose another model"
+        raise BirdlabError(f"model.weights=imagenet: {way_out}.")
 
 
 def _is_size(value: object) -> bool:

@@ -109,7 +109,7 @@ def command(
             ["-m", "optimizer=sgd,adam", "optimizer.nesterov=true,false"],
             "Could not override 'optimizer.nesterov'",
         ),
-        (["+sweep=pretrained_vs_scratch"], "Could not override 'model.weights'"),
+        (["+sweep=pretrained_vs_scratch"], "model.weights=imagenet: there are none for this network"),
         (["+sweep=seeds", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs=0"),
         (["sweep.resume=nowhere"], "sweep.resume=nowhere: this is no sweep, there is no such folder"),
         (["sweep.resume=."], "it has no sweep.json"),
