@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from lightning import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
@@ -18,6 +17,7 @@ from birdlab.audio.spectrogram import Spectrogram
 from birdlab.callbacks.finite import FiniteLoss
 from birdlab.callbacks.throughput import Throughput
 from birdlab.checkpoint_io import CheckpointFiles
+from birdlab.config import parameters
 from birdlab.data.module import SourceData
 from birdlab.data.source import Source
 from birdlab.errors import BirdlabError
@@ -123,8 +123,7 @@ def _build_net(model: DictConfig) -> nn.Module:
     """The network; what birdlab adds where it doesn't know of them: ``weights``, and messages."""
     settings = OmegaConf.to_container(model, resolve=True)
     assert isinstance(settings, dict)
-    knows_weights = "weights" in signature(get_object(model._target_)).parameters
-    weights = None if knows_weights else settings.pop("weights", None)
+    weights = None if "weights" in parameters(model._target_) else settings.pop("weights", None)
     try:
         net: nn.Module = _instantiate(DictConfig(settings))
     except InstantiationException as error:

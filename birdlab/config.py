@@ -1,7 +1,6 @@
 """The configs in conf/: where they lie, composing them, and the mistakes found before any time is spent."""
 
 import difflib
-import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -134,7 +133,7 @@ def _check_imagenet(cfg: DictConfig) -> None:
     """Networks that know no weights themselves start from a file or a run alone."""
     if OmegaConf.select(cfg, "model.weights") != "imagenet":
         return
-    if "weights" not in signature(get_object(cfg.model._target_)).parameters:
+    if "weights" not in parameters(cfg.model._target_):
         way_out = "for this network say model.encoder_weights=imagenet"
         if "encoder_name" not in cfg.model:
             way_out = "there are none for this network; set model.weights=null, or choose another model"
@@ -343,7 +342,7 @@ def _check_choice(cfg: DictConfig, key: str, allowed: list[str]) -> None:
 def _unknown_keys(node: Any, path: str = "", free: bool = False) -> Iterator[str]:
     """Keys that no shipped config has and no constructor takes; ``free`` nodes are named as one likes."""
     target = node.get("_target_")
-    accepted = _parameters(target) if isinstance(target, str) else frozenset()
+    accepted = parameters(target) if isinstance(target, str) else frozenset()
     for key, value in node.items():
         full = f"{path}.{key}" if path else str(key)
         shipped = full in shipped_keys() or key in _INSTANTIATE_KEYS
@@ -356,16 +355,21 @@ def _unknown_keys(node: Any, path: str = "", free: bool = False) -> Iterator[str
 
 
 @cache
-def _parameters(target: str) -> frozenset[str]:
+def parameters(target: str) -> frozenset[str]:
+    """The names of what a ``_target_`` takes; ``**`` where it takes any.
+
+    Raises:
+        BirdlabError: if it can't be imported.
+    """
     try:
-        parameters = inspect.signature(get_object(target)).parameters
+        accepted = signature(get_object(target)).parameters
     except (ImportError, ValueError, AttributeError) as error:
         extra = _EXTRAS.get(target.split(".")[0])
         way_out = f"; install it with pip install 'birdlab[{extra}]'" if extra else ""
         raise BirdlabError(
             f"_target_={target} can't be imported ({str(error).splitlines()[0]}){way_out}."
         ) from error
-    return frozenset("**" if p.kind is p.VAR_KEYWORD else name for name, p in parameters.items())
+    return frozenset("**" if p.kind is p.VAR_KEYWORD else name for name, p in accepted.items())
 
 
 def _nearest(key: str, known: Mapping[str, Any] | frozenset[str]) -> str:

@@ -135,7 +135,7 @@ def test_a_foreign_config_builds_only_what_birdlab_ships(tmp_path, planted, said
 
 def test_every_target_that_is_shipped_can_be_imported() -> None:
     for target in config.shipped_targets():
-        config._parameters(target)
+        config.parameters(target)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,15 @@ class AudioInfo:
         return self.frames / self.sample_rate
 
 
+def files_below(folder: Path) -> list[Path]:
+    """The audio files in a folder and its subfolders, in order; hidden ones are none."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+
+
 def info(path: Path) -> AudioInfo:
     """What the header of a recording says, without decoding it (but an MP3 that doesn't state its length).
 

@@ -4,7 +4,7 @@ import mmap
 from pathlib import Path
 
 _MPEG1, _RESERVED_VERSION = 3, 1
-_LOWEST_RATE_HALVED = {3: 0, 2: 1, 0: 2}
+_HALVED = {3: 0, 2: 1, 0: 2}
 """By version: MPEG-2 has half, MPEG-2.5 a quarter of the rates of MPEG-1."""
 _RATES = (44_100, 48_000, 32_000)
 _KBPS = {
@@ -53,7 +53,7 @@ def _frame(header: bytes) -> tuple[int, int] | None:
     if version == _RESERVED_VERSION or layer == 4 or rate == len(_RATES) or bit_rate in (0, 15):
         return None
     bits_per_s = 1000 * _KBPS[version == _MPEG1, layer][bit_rate - 1]
-    hz = _RATES[rate] >> _LOWEST_RATE_HALVED[version]
+    hz = _RATES[rate] >> _HALVED[version]
     if layer == 1:
         return 384, 4 * (12 * bits_per_s // hz + padding)
     samples = 576 if layer == 3 and version != _MPEG1 else 1152

@@ -2,8 +2,9 @@
 
 import math
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,8 @@ class AnnotatedAudio(SegmentationSource):
     every box, whatever its label says, in cells whose centre the box covers, on both sides of a two-sided
     image. Boxes hold silence between syllables, so they are a coarser truth than a mask of the sound.
 
+    Splits and folds hold their share of each label: of several in one recording the rarest counts.
+
     A recording is cut into windows of ``window_s`` each ``hop_s``; the last one is moved back to end at the
     end of the recording, and a recording shorter than one window is padded with zeros.
 
@@ -94,10 +97,12 @@ class AnnotatedAudio(SegmentationSource):
                 raise BirdlabError(f"data.{key}={folder}: no such folder. Set data.{key} to one of yours.")
         found = list(paired(*self._files(), ("audio", "label")))
         groups = {} if self.groups is None else read_groups(self.groups, {stem for stem, *_ in found})
+        group_of = {stem: groups.get(stem, recording_id(stem)) for stem, *_ in found}
+        strata = _strata(group_of, {stem: read_boxes(labels) for stem, _, labels in found})
         samples = [
-            sample
+            replace(sample, group=group_of[stem], stratum=strata[stem])
             for stem, recording, labels in found
-            for sample in self._windows(stem, groups.get(stem, recording_id(stem)), recording, labels)
+            for sample in self._windows(stem, recording, labels)
         ]
         return finish(assign(samples, self.fractions, self.seed), self)
 
@@ -152,7 +157,7 @@ class AnnotatedAudio(SegmentationSource):
             )
         return by_stem(recordings), by_stem(labels, _label_stem)
 
-    def _windows(self, stem: str, group: str, recording: Path, labels: Path) -> list[AudioSample]:
+    def _windows(self, stem: str, recording: Path, labels: Path) -> list[AudioSample]:
         header = io.info(recording)
         begins = [box.begin_s for box in read_boxes(labels) if box.begin_s >= header.duration_s]
         if begins:
@@ -162,14 +167,14 @@ class AnnotatedAudio(SegmentationSource):
             )
         files = (recording, labels)
         if self.window_s is None:
-            return [AudioSample(id=stem, group=group, files=files)]
+            return [AudioSample(id=stem, group=stem, files=files)]
         window, hop = (
             round(seconds * self.sample_rate) for seconds in (self.window_s, self.hop_s or self.window_s)
         )
         starts = window_starts(round(header.duration_s * self.sample_rate), window, hop)
         ids = window_ids(stem, [start / self.sample_rate for start in starts])
         return [
-            AudioSample(id=id, group=group, files=files, start=start)
+            AudioSample(id=id, group=stem, files=files, start=start)
             for id, start in zip(ids, starts, strict=True)
         ]
 
@@ -218,6 +223,19 @@ def paint(boxes: Sequence[Box], spectrogram: Spectrogram, columns: int, begin_s:
         first, end = np.searchsorted(times, [box.begin_s, box.end_s])
         mask[rows, first:end] = 1
     return mask
+
+
+def _strata(group_of: Mapping[str, str], boxes: Mapping[str, Sequence[Box]]) -> dict[str, str]:
+    """Of each recording the rarest of its labels that several groups have; "" without one."""
+    labels = {stem: {box.label for box in drawn} for stem, drawn in boxes.items()}
+    groups: dict[str, set[str]] = defaultdict(set)
+    for stem, those in labels.items():
+        for label in those:
+            groups[label].add(group_of[stem])
+    shared = sorted(
+        (label for label in groups if len(groups[label]) > 1), key=lambda label: len(groups[label])
+    )
+    return {stem: next((label for label in shared if label in those), "") for stem, those in labels.items()}
 
 
 def _known(sample: Sample) -> AudioSample:

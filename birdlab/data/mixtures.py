@@ -305,11 +305,7 @@ def _audio_files(kind: str, folder: Path) -> list[Path]:
         raise BirdlabError(
             f"data.{kind}={folder}: no such folder. Set data.{kind} to a folder of recordings."
         )
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in io.SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+    files = io.files_below(folder)
     if not files:
         raise BirdlabError(
             f"data.{kind}={folder}: holds no recordings ({', '.join(sorted(io.SUFFIXES))}). "

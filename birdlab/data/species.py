@@ -196,11 +196,7 @@ class NoiseFolder(SpeciesSource):
 
     def splits(self) -> dict[Split, list[Sample]]:
         """All of them for training."""
-        files = sorted(
-            path
-            for path in self.root.rglob("*")
-            if path.suffix.lower() in io.SUFFIXES and not path.name.startswith(".") and path.is_file()
-        )
+        files = io.files_below(self.root)
         if not files:
             raise BirdlabError(f"augment.noise={self.root}: no such folder, or no recordings in it.")
         samples = [

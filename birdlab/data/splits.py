@@ -184,18 +184,25 @@ def _partition(
 
 
 def _dealt(order: Sequence[str], held: dict[str, Counter[str]], shares: Sequence[float]) -> dict[str, int]:
-    """Groups to parts, one after the other, each to the part that lacks the most of what it holds."""
+    """Groups to parts, one after the other, each to the part that lacks the most of what it holds.
+
+    Of parts that lack the same, to the one that lacks the most of all kinds together: rare kinds, of fewer
+    groups than there are parts, would all go to the first ones.
+    """
     totals: Counter[str] = Counter()
     for kinds in held.values():
         totals.update(kinds)
     lacking = [{kind: share * total for kind, total in totals.items()} for share in shares]
+    lacking_in_all = [share * totals.total() for share in shares]
     parts: dict[str, int] = {}
     for group in order:
         # How much nearer to its shares each part would come.
         gains = [sum(size * lack[kind] for kind, size in held[group].items()) for lack in lacking]
-        parts[group] = max(range(len(shares)), key=gains.__getitem__)
+        ranks = [(round(gain, 9), lack) for gain, lack in zip(gains, lacking_in_all, strict=True)]
+        part = parts[group] = max(range(len(shares)), key=ranks.__getitem__)
         for kind, size in held[group].items():
-            lacking[parts[group]][kind] -= size
+            lacking[part][kind] -= size
+        lacking_in_all[part] -= held[group].total()
 
     # Few groups leave nothing to a small share, but a split that was asked for must not be empty.
     for part, share in enumerate(shares):

@@ -138,6 +138,18 @@ def test_what_a_table_groups_stays_together(tmp_path: Path) -> None:
         source.splits()
 
 
+def test_each_label_is_in_every_fold(tmp_path: Path) -> None:
+    for number in range(12):
+        soundfile.write(tmp_path / f"XC{70_000 + number}.wav", np.zeros(RATE), RATE)
+        labels = ["Parus major", f"only {number}"] + ["Turdus merula"] * (number % 4 == 0)
+        boxes = "".join(f"0.1\t0.2\t{label}\n" for label in labels)
+        (tmp_path / f"XC{70_000 + number}.txt").write_text(boxes, encoding="utf-8")
+    source = AnnotatedAudio(root=tmp_path, folds=3, fold_tests=True)
+    for fold in range(3):
+        tested = [int(sample.group[2:]) % 4 == 0 for sample in replace(source, fold=fold).splits()["test"]]
+        assert (tested.count(True), tested.count(False)) == (1, 3)
+
+
 def test_files_without_partner_are_named(root: Path) -> None:
     soundfile.write(root / "audio/XC2.wav", np.zeros(RATE), RATE)
     (root / "labels/XC3.txt").touch()
@@ -157,6 +169,7 @@ def test_broken_files_are_named_before_anything_is_decoded(root: Path) -> None:
     (root / "labels/XC1.txt").write_text("0.2\tx\n")
     with pytest.raises(BirdlabError, match=r"XC1\.txt, line 1"):
         AnnotatedAudio(root=root).splits()
+    (root / "labels/XC1.txt").write_text("0.2\t0.3\n")
     (root / "audio/XC1.wav").write_bytes((root / "audio/XC1.wav").read_bytes()[:999])
     with pytest.raises(BirdlabError, match=r"XC1\.wav: truncated"):
         AnnotatedAudio(root=root).splits()

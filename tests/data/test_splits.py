@@ -203,6 +203,17 @@ def test_a_rare_stratum_is_in_every_split_all_the_same(few: int) -> None:
             assert {sample.stratum for sample in samples_of} == {"owl", "wren", "finch"}
 
 
+def test_folds_of_rare_strata_are_of_one_size() -> None:
+    made = [
+        Sample(id=f"{stratum}{number}", group=f"{stratum}{number}", stratum=stratum)
+        for stratum in "abcdefghi"
+        for number in range(2)
+    ]
+    splits: dict[Split, list[Sample]] = {"train": made, "val": [], "test": []}
+    for seed in range(5):
+        assert [len(fold(splits, 6, number, seed)["val"]) for number in range(6)] == [3] * 6
+
+
 def test_a_fold_can_be_tested() -> None:
     splits: dict[Split, list[Sample]] = {
         "train": samples(list("abcd")),
