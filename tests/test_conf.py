@@ -29,6 +29,7 @@ SPECIES = {
     "compact_mobilenet",
     "efficientnet_b0",
     "efficientnet_lite0",
+    "efficientnet_rows",
     "resnet18",
     "resnet18_pretrained",
     "resnet50",

@@ -1,20 +1,23 @@
-"""Train the last layer alone at first, and all of a network afterwards."""
+"""Train the last layer alone, at first or all the time."""
+
+import math
 
 from lightning import Callback, LightningModule, Trainer
 
 from birdlab.errors import BirdlabError
+from birdlab.models.classifier import encoder_of
 from birdlab.tasks import ClassificationTask
 from birdlab.tasks.classification import encoder_parameters
 
 
 class FrozenEncoder(Callback):
-    """All layers but the last keep their weights, and their statistics, for the first epochs.
+    """What starts from trained weights keeps them, and their statistics, for the first epochs or for all.
 
-    For weights that are trained already: the random last layer would spoil them first. What is frozen is a
-    function of the epoch alone, so that a resumed run goes on as it was.
+    The random last layer would spoil them first; and of few recordings they learn little that is true of
+    others. What is frozen is a function of the epoch alone, so that a resumed run goes on as it was.
 
     Args:
-        epochs: so many.
+        epochs: so many; None for all.
 
     Raises:
         BirdlabError: if that is no whole number from 0.
@@ -22,10 +25,12 @@ class FrozenEncoder(Callback):
 
     suits = ClassificationTask
 
-    def __init__(self, epochs: int) -> None:
-        if not isinstance(epochs, int) or epochs < 0:
-            raise BirdlabError(f"callbacks.frozen.epochs={epochs}: give a whole number, 0 for none.")
-        self.epochs = epochs
+    def __init__(self, epochs: int | None) -> None:
+        if epochs is not None and (not isinstance(epochs, int) or epochs < 0):
+            raise BirdlabError(
+                f"callbacks.frozen.epochs={epochs}: give a whole number, 0 for none, or null for all."
+            )
+        self.epochs = math.inf if epochs is None else epochs
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.world_size > 1:
@@ -42,6 +47,8 @@ class FrozenEncoder(Callback):
             if frozen:
                 weight.grad = None
         # Frozen batch norms use and keep the statistics they have. Lightning leaves modes as they are set.
-        pl_module.net.train(not frozen)
+        pl_module.net.train()
+        if frozen:
+            encoder_of(pl_module.net).eval()
         # But windows are drawn as ever.
         pl_module.net.training = True

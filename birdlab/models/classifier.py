@@ -7,7 +7,14 @@ from torch import Tensor, nn
 
 from birdlab.errors import BirdlabError
 from birdlab.models.encoding import Encoding, channels, encoded
-from birdlab.models.weights import FirstConv, adapt_first_conv, check_first_conv, initial_state, load_strictly
+from birdlab.models.weights import (
+    FirstConv,
+    adapt_first_conv,
+    check_first_conv,
+    initial_state,
+    load_strictly,
+    start_with_encoder,
+)
 
 State = Mapping[str, Tensor]
 
@@ -98,6 +105,12 @@ def first_conv_of(net: nn.Module) -> tuple[str, nn.Conv2d]:
     raise ValueError(f"{type(net).__name__} has no convolution that takes an image; set model.build")
 
 
+def encoder_of(net: nn.Module) -> nn.Module:
+    """What trained weights are taken over for: the part that is called ``encoder``, or all of a network."""
+    named = (module for name, module in net.named_modules() if name.rpartition(".")[2] == "encoder")
+    return next(named, net)
+
+
 def head_of(net: nn.Module) -> nn.Linear:
     """The last linear layer, which returns the logits.
 
@@ -132,9 +145,16 @@ def replace_first_conv(net: nn.Module, in_channels: int) -> None:
 def start_from(net: nn.Module, state: State, stem: FirstConv, origin: str) -> None:
     """Take over all weights but those of the last layer; the first convolution's are adapted.
 
+    A network with an ``encoder`` takes that part alone, from a classifier or from another network with one.
+
     Raises:
         BirdlabError: lists what is missing and what is too much; the network is then as it was.
     """
+    if hasattr(net, "encoder"):
+        name, _ = first_conv_of(net.encoder)
+        voting = below("net.", state) or state
+        start_with_encoder(net, below("encoder.", voting) or voting, name, stem, origin)
+        return
     state = _of_encoder(state, net)
     first, conv = first_conv_of(net)
     kept = {f"{_name_of(net, head_of(net))}.{own}": value for own, value in head_of(net).state_dict().items()}
@@ -145,11 +165,16 @@ def start_from(net: nn.Module, state: State, stem: FirstConv, origin: str) -> No
     load_strictly(net, taken | kept, origin)
 
 
+def below(prefix: str, state: State) -> State:
+    """The weights whose names begin with a prefix, without it."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
 def _of_encoder(state: State, net: nn.Module) -> State:
     """The part of a larger network's weights that stands for a classifier of its own."""
     own = net.state_dict()
     for prefix in ("encoder.", "net."):
-        inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        inner = below(prefix, state)
         if inner and not any(key.startswith(prefix) for key in own):
             # An encoder of segmentation ends with its last features: layers behind them are new.
             there = {key.partition(".")[0] for key in inner}

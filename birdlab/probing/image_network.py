@@ -12,7 +12,14 @@ from birdlab.audio.frontend import FrontEnd
 from birdlab.audio.mel import MelSpectrogram, decibels
 from birdlab.errors import BirdlabError
 from birdlab.models.classifier import first_conv_of
-from birdlab.models.weights import adapt_first_conv, fingerprint, load_state, load_strictly
+from birdlab.models.frequency_rows import over_time
+from birdlab.models.weights import (
+    adapt_first_conv,
+    fingerprint,
+    load_state,
+    load_strictly,
+    start_with_encoder,
+)
 from birdlab.probing.backbone import Audio, Embeddings
 from birdlab.trained_on import runs_at, trained_on
 
@@ -26,6 +33,8 @@ class ImageNetwork:
 
     Args:
         model: name in timm.
+        depths: features of these resolutions, finest first, whose mean and maximum over time are kept for
+            each row of frequency (see `FrequencyRows`); None for what the network says of the whole picture.
         weights: ``imagenet``, None for random ones, or a file (see `load_state`).
         imagenet: where ImageNet's weights come from; None leaves that to timm, which downloads them.
         sample_rate: Hz.
@@ -41,6 +50,7 @@ class ImageNetwork:
         self,
         *,
         model: str,
+        depths: Sequence[int] | None = None,
         weights: str | None = "imagenet",
         imagenet: Callable[[], Mapping[str, Tensor]] | None = None,
         sample_rate: int = 32_000,
@@ -62,10 +72,12 @@ class ImageNetwork:
             state = load_state(Path(weights))
             self.heard = frozenset[str]().union(*map(trained_on, runs_at(Path(weights))))
         torch.manual_seed(seed)
-        net = _network(model, download=weights == "imagenet" and imagenet is None)
+        net = _network(model, depths, download=weights == "imagenet" and imagenet is None)
         facts: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]
+        if depths is not None:
+            net = _Rows(net)
         if state is not None:
-            _start_from(net, state, facts["classifier"], str(weights))
+            _start_from(net, state, facts.get("classifier"), str(weights))
         self.licence = (
             f"The weights of {model} are licensed {facts.get('license') or 'as timm says'}."
             if weights == "imagenet"
@@ -74,7 +86,7 @@ class ImageNetwork:
         size = tuple(facts["input_size"][1:]) if facts.get("fixed_input_size") else None
         self._net = _OfWindows(mel, FrontEnd(sample_rate=sample_rate, hop=hop), net, size).eval()
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        settings = (model, sample_rate, seconds, n_fft, hop, n_mels, fmin, fmax)
+        settings = (model, depths and tuple(depths), sample_rate, seconds, n_fft, hop, n_mels, fmin, fmax)
         self.name = f"{settings} {fingerprint(self._net)}"
         self._net.to(self._device)
 
@@ -101,8 +113,18 @@ class _OfWindows(nn.Module):
         return features
 
 
-def _network(model: str, *, download: bool) -> nn.Module:
-    """timm's network without its last layer, for images of one channel."""
+class _Rows(nn.Module):
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Features [B, D] of images [B, 1, M, T], see `over_time`."""
+        return over_time(self.encoder(image))
+
+
+def _network(model: str, depths: Sequence[int] | None, *, download: bool) -> nn.Module:
+    """timm's network for images of one channel: its features at some depths, or all but its last layer."""
     try:
         import timm
     except ImportError as error:
@@ -111,16 +133,28 @@ def _network(model: str, *, download: bool) -> nn.Module:
         near = timm.list_models(f"*{model}*")[:5] or timm.list_models(f"{model[:6]}*")[:5]
         known = f"; it has {', '.join(near)}" if near else ""
         raise BirdlabError(f"backbone.model={model}: timm has no such network{known}.")
+    part = {"num_classes": 0} if depths is None else {"features_only": True, "out_indices": tuple(depths)}
     try:
         # Weights that timm downloads it fits to one channel and no last layer.
-        net: nn.Module = timm.create_model(model, pretrained=download, num_classes=0, in_chans=1)
+        net: nn.Module = timm.create_model(model, pretrained=download, in_chans=1, **part)
     except OSError as error:
         raise _not_downloaded(model) from error
+    except (AssertionError, IndexError, RuntimeError) as error:
+        if depths is None:
+            raise
+        raise BirdlabError(
+            f"backbone.depths={list(depths)}: {model} has no such features ({error})."
+        ) from error
     return net
 
 
-def _start_from(net: nn.Module, state: Mapping[str, Tensor], last: str | Sequence[str], origin: str) -> None:
-    """Take over all weights but those of the last layer, which the network lacks."""
+def _start_from(
+    net: nn.Module, state: Mapping[str, Tensor], last: str | Sequence[str] | None, origin: str
+) -> None:
+    """Take over all weights but those of the last layers, which the network lacks."""
+    if isinstance(net, _Rows):
+        start_with_encoder(net, state, first_conv_of(net.encoder)[0], "mean_scaled", origin)
+        return
     layers = (last,) if isinstance(last, str) else tuple(last or ())
     taken = {key: value for key, value in state.items() if not key.startswith(tuple(f"{n}." for n in layers))}
     first, conv = first_conv_of(net)

@@ -23,6 +23,7 @@ PARAMETERS = {
     "resnet50": 23_542_278,
     "efficientnet_b0": 4_017_250,
     "efficientnet_lite0": 3_380_710,
+    "efficientnet_rows": 2_969_318,
 }
 SMALL = ("compact_mobilenet", "resnet18")
 
@@ -32,9 +33,10 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def net_of(model: str, *words: str, segments: int = 10, classes: int = 6) -> nn.Module:
+def net_of(model: str, *words: str, segments: int = 10, classes: int = 6, rows: int = 32) -> nn.Module:
     """Of ``conf/model/NAME.yaml``."""
-    settings = [f"data.segments={segments}", f"task.classes={classes}", f"model={model}", *words]
+    of_data = [f"data.segments={segments}", f"data.n_mels={rows}", f"task.classes={classes}"]
+    settings = [*of_data, f"model={model}", *words]
     cfg = config.compose(["+experiment=species_comparison", *settings])
     return build._build_net(cfg.model)
 
@@ -52,7 +54,7 @@ def test_parameters_are_those_of_the_literature(model: str) -> None:
 @every_network
 @pytest.mark.parametrize("encoding", ["stacked", "shuffled", "voting", "long"])
 def test_logits_for_stacks_of_any_size(model: str, encoding: str) -> None:
-    net = net_of(model, f"model.encoding={encoding}", segments=3, classes=5).eval()
+    net = net_of(model, f"model.encoding={encoding}", segments=3, classes=5, rows=40).eval()
     with torch.inference_mode():
         assert net(torch.randn(2, 3, 40, 24)).shape == (2, 5)
     wanted = 3 if encoding in ("stacked", "shuffled") else 1
@@ -62,7 +64,7 @@ def test_logits_for_stacks_of_any_size(model: str, encoding: str) -> None:
 
 @every_network
 def test_every_parameter_has_a_gradient(model: str) -> None:
-    net = net_of(model, segments=2, classes=3)
+    net = net_of(model, segments=2, classes=3, rows=64)
     F.cross_entropy(net(torch.randn(4, 2, 64, 64)), torch.tensor([0, 1, 2, 0])).backward()
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
 

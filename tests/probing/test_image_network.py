@@ -37,6 +37,20 @@ def test_windows_become_features(model: str) -> None:
     np.testing.assert_allclose(backbone.embed(windows() / 2), made, atol=1e-3)
 
 
+def test_depths_keep_frequencies_apart(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    net = timm.create_model("test_efficientnet", in_chans=3, num_classes=7)
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    backbone = network(weights=str(tmp_path / "net.pth"), depths=[1, 2])
+    channels = timm.create_model("test_efficientnet", features_only=True).feature_info.channels()
+    # 32 mel bands: eight rows, and four; mean and maximum of each.
+    assert backbone.embed(windows()).shape == (2, 2 * (8 * channels[1] + 4 * channels[2]))
+    kept = backbone._net.net.encoder.state_dict()["blocks.0.0.conv.weight"]
+    torch.testing.assert_close(kept, net.state_dict()["blocks.0.0.conv.weight"])
+    with pytest.raises(BirdlabError, match=r"backbone\.depths=\[9\]: test_efficientnet has no such"):
+        network(depths=[9])
+
+
 def test_weights_of_a_file_are_the_ones_that_were_saved(tmp_path: Path) -> None:
     torch.manual_seed(5)
     net = timm.create_model("test_efficientnet", in_chans=3, num_classes=7)

@@ -14,6 +14,7 @@ from birdlab.callbacks.freezing import FrozenEncoder
 from birdlab.errors import BirdlabError
 from birdlab.losses import SpeciesBCE, SpeciesCrossEntropy
 from birdlab.models.compact_mobilenet import CompactMobileNet
+from birdlab.models.frequency_rows import FrequencyRows
 from birdlab.tasks import ClassificationTask
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*worker")
@@ -184,6 +185,19 @@ def test_frozen_layers_stay_as_they_are_for_their_epochs() -> None:
     trained(made, epochs=2, callbacks=[FrozenEncoder(epochs=1)])
     assert all(weight.requires_grad for weight in made.parameters())
     assert not any(torch.equal(a, b) for a, b in zip(start, encoder(made), strict=True) if a.ndim == 4)
+
+
+def test_what_follows_a_frozen_encoder_learns_all_the_time() -> None:
+    class Encoder(nn.Sequential):
+        def forward(self, image: Tensor) -> list[Tensor]:
+            return [super().forward(image)]
+
+    net = FrequencyRows(3, lambda: Encoder(nn.Conv2d(2, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU()), rows=16)
+    start = {key: value.clone() for key, value in net.state_dict().items()}
+    found = trained(task(net), epochs=6, callbacks=[FrozenEncoder(None)])
+    changed = {key for key, value in net.state_dict().items() if not torch.equal(value, start[key])}
+    assert changed == {"head.weight", "head.bias"} | {f"scale.{key}" for key, _ in net.scale.named_buffers()}
+    assert found["val/accuracy"] > 0.9
 
 
 @pytest.mark.parametrize("epochs", [-1, 1.5])
