@@ -21,8 +21,13 @@ from birdlab.config import parameters
 from birdlab.data.module import SourceData
 from birdlab.data.source import Source
 from birdlab.errors import BirdlabError
-from birdlab.models.classifier import first_conv_of
-from birdlab.models.weights import load_state, load_strictly, missing_encoder, start_with_encoder
+from birdlab.models.weights import (
+    first_conv_of,
+    load_state,
+    load_strictly,
+    missing_encoder,
+    start_with_encoder,
+)
 from birdlab.probing.backbone import Backbone
 from birdlab.run import Run
 from birdlab.tasks import Task

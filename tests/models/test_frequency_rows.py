@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from birdlab.errors import BirdlabError
 from birdlab.models.classifier import classifier
 from birdlab.models.encoder_unet import EncoderUNet
-from birdlab.models.frequency_rows import FrequencyRows, over_time
+from birdlab.models.frequency_rows import FrequencyRows, RowFeatures
 
 timm = pytest.importorskip("timm")
 NAME = "test_efficientnet"
@@ -21,24 +21,45 @@ def network(depths: tuple[int, ...] = (1, 2), *, rows: int = 32, **settings: obj
     return FrequencyRows(3, encoder, rows, **settings)  # type: ignore[arg-type]
 
 
+class Seen(nn.Module):
+    """In place of an encoder: two resolutions of the image itself."""
+
+    class Info:
+        def module_name(self) -> list[str]:
+            return ["stem"]
+
+    feature_info = Info()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Identity()
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return [image, image[:, :, ::2, ::2]]
+
+
 def test_time_is_pooled_and_frequency_kept() -> None:
-    fine = torch.tensor([[[[1.0, 3.0], [5.0, 6.0]]]])
-    coarse = torch.tensor([[[[7.0]]]])
-    assert over_time([fine, coarse]).tolist() == [[2.0, 5.5, 3.0, 6.0, 7.0, 7.0]]
+    image = torch.tensor([[[[1.0, 3.0], [5.0, 6.0]]]])
+    assert RowFeatures(Seen())(image).tolist() == [[2.0, 5.5, 3.0, 6.0, 1.0, 1.0]]
 
 
 def test_a_higher_call_is_another_one_and_a_later_call_the_same() -> None:
-    class Identity(nn.Module):
-        def forward(self, image: Tensor) -> list[Tensor]:
-            return [image]
-
-    net = network().eval()
-    net.encoder = Identity()
     image = torch.zeros(1, 1, 32, 32)
-    image[:, :, 5, 3] = 1
-    pooled = over_time(net.encoder(image))
-    assert torch.equal(over_time(net.encoder(image.roll(9, dims=3))), pooled)
-    assert not torch.equal(over_time(net.encoder(image.roll(9, dims=2))), pooled)
+    image[:, :, 4, 2] = 1
+    features = RowFeatures(Seen())
+    assert torch.equal(features(image.roll(8, dims=3)), features(image))
+    assert not torch.equal(features(image.roll(8, dims=2)), features(image))
+
+
+def test_stages_behind_the_features_are_cut_off() -> None:
+    whole = timm.create_model(NAME, features_only=True)
+    net = network((1, 2))
+    assert len(net.features.encoder.blocks) < len(whole.blocks)
+    image = torch.randn(2, 3, 32, 40)
+    expected = whole.eval()
+    expected.load_state_dict(net.features.encoder.state_dict(), strict=False)
+    for seen, own in zip(expected(image)[1:3], net.features.encoder.eval()(image), strict=True):
+        torch.testing.assert_close(own, seen)
 
 
 def test_any_length_but_the_rows_that_were_asked_for() -> None:
@@ -67,11 +88,11 @@ def test_the_encoder_is_taken_over_from_classifiers_and_from_networks_that_mark(
     named = timm.create_model(NAME)
     marks = EncoderUNet(encoder, in_channels=2, widths=(8, 8, 8, 8, 8))
     names = classifier(build, segments=4, classes=9, encoding="voting")
-    for trained, there in ((named, named), (marks, marks.encoder), (names, names.net.encoder)):
+    for trained, there in ((named, named), (marks, marks.encoder), (names, names.net.features.encoder)):
         net = classifier(
             build, 10, 3, encoding="overlapping", weights="imagenet", stem="mean", imagenet=trained.state_dict
         )
-        own, state = net.net.encoder.state_dict(), there.state_dict()
+        own, state = net.net.features.encoder.state_dict(), there.state_dict()
         assert [key for key in own if not torch.equal(own[key], state[key])] in ([], ["conv_stem.weight"])
     with pytest.raises(BirdlabError, match="another network"):
         classifier(build, 10, 3, weights="imagenet", imagenet=timm.create_model("test_resnet").state_dict)

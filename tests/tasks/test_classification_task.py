@@ -188,11 +188,11 @@ def test_frozen_layers_stay_as_they_are_for_their_epochs() -> None:
 
 
 def test_what_follows_a_frozen_encoder_learns_all_the_time() -> None:
-    class Encoder(nn.Sequential):
-        def forward(self, image: Tensor) -> list[Tensor]:
-            return [super().forward(image)]
-
-    net = FrequencyRows(3, lambda: Encoder(nn.Conv2d(2, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU()), rows=16)
+    timm = pytest.importorskip("timm")
+    encoder = partial(
+        timm.create_model, "test_efficientnet", features_only=True, in_chans=2, out_indices=[0, 1]
+    )
+    net = FrequencyRows(3, encoder, rows=16)
     start = {key: value.clone() for key, value in net.state_dict().items()}
     found = trained(task(net), epochs=6, callbacks=[FrozenEncoder(None)])
     changed = {key for key, value in net.state_dict().items() if not torch.equal(value, start[key])}
