@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import csv
+import errno
 import io
 import json
 import math
@@ -9,15 +10,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 # Read once: there is no way of reading it without setting it, for all threads of the process.
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
-
-_ATTEMPTS = 10
-"""To put a folder in another's place, as other processes may at the same time, before an error is one."""
 
 
 @contextmanager
@@ -46,23 +45,31 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside ``path`` that takes its place when the block ends without an exception.
 
-    A folder that is there is removed first: between the two steps there is none.
+    A folder that is there is moved aside first, and removed at last: between the two steps there is none.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", dir=path.parent))
+    temporary, aside = (
+        Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", dir=path.parent)) for _ in range(2)
+    )
     try:
         yield temporary
         temporary.chmod(0o777 & ~_UMASK)
-        for _ in range(_ATTEMPTS):
-            shutil.rmtree(path, ignore_errors=True)
-            with suppress(OSError):
+        for attempt in count():
+            old = aside / str(attempt)
+            if path.is_dir() and not path.is_symlink():
+                with suppress(FileNotFoundError):  # somebody else moved it
+                    path.rename(old)
+            try:
                 temporary.rename(path)
                 return
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # somebody else put one there
+                    if old.exists():
+                        old.rename(path)
+                    raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
