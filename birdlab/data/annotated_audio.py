@@ -98,12 +98,13 @@ class AnnotatedAudio(SegmentationSource):
         found = list(paired(*self._files(), ("audio", "label")))
         groups = {} if self.groups is None else read_groups(self.groups, {stem for stem, *_ in found})
         group_of = {stem: groups.get(stem, recording_id(stem)) for stem, *_ in found}
-        strata = _strata(group_of, {stem: read_boxes(labels) for stem, _, labels in found})
-        samples = [
-            replace(sample, group=group_of[stem], stratum=strata[stem])
-            for stem, recording, labels in found
-            for sample in self._windows(stem, recording, labels)
+        boxes = {stem: read_boxes(labels) for stem, _, labels in found}
+        strata = _strata(group_of, boxes)
+        recordings = [
+            AudioSample(id=stem, group=group_of[stem], stratum=strata[stem], files=tuple(files))
+            for stem, *files in found
         ]
+        samples = [window for whole in recordings for window in self._windows(whole, boxes[whole.id])]
         return finish(assign(samples, self.fractions, self.seed), self)
 
     def read(self, sample: Sample) -> tuple[Image, Mask]:
@@ -157,26 +158,23 @@ class AnnotatedAudio(SegmentationSource):
             )
         return by_stem(recordings), by_stem(labels, _label_stem)
 
-    def _windows(self, stem: str, recording: Path, labels: Path) -> list[AudioSample]:
-        header = io.info(recording)
-        begins = [box.begin_s for box in read_boxes(labels) if box.begin_s >= header.duration_s]
+    def _windows(self, whole: AudioSample, boxes: Sequence[Box]) -> list[AudioSample]:
+        """A recording as a sample, cut into windows."""
+        header = io.info(whole.recording)
+        begins = [box.begin_s for box in boxes if box.begin_s >= header.duration_s]
         if begins:
             raise BirdlabError(
-                f"{labels}: {len(begins)} boxes begin after the end of {recording.name} "
+                f"{whole.labels}: {len(begins)} boxes begin after the end of {whole.recording.name} "
                 f"({header.duration_s:.3f} s): at {listed(begins)} s. Do the two files belong together?"
             )
-        files = (recording, labels)
         if self.window_s is None:
-            return [AudioSample(id=stem, group=stem, files=files)]
+            return [whole]
         window, hop = (
             round(seconds * self.sample_rate) for seconds in (self.window_s, self.hop_s or self.window_s)
         )
         starts = window_starts(round(header.duration_s * self.sample_rate), window, hop)
-        ids = window_ids(stem, [start / self.sample_rate for start in starts])
-        return [
-            AudioSample(id=id, group=stem, files=files, start=start)
-            for id, start in zip(ids, starts, strict=True)
-        ]
+        ids = window_ids(whole.id, [start / self.sample_rate for start in starts])
+        return [replace(whole, id=id, start=start) for id, start in zip(ids, starts, strict=True)]
 
 
 def read_groups(table: Path, recordings: Collection[str]) -> dict[str, str]:
