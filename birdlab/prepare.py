@@ -65,8 +65,8 @@ def check_callbacks(cfg: DictConfig, task: Task) -> None:
         if not isinstance(task, getattr(kind, "suits", Task)):
             raise BirdlabError(
                 f"callbacks.{name}: {kind.__name__} is not for a {type(task).__name__}. Where masks are "
-                "learned, set callbacks=default, early_stopping or averaged; where species are, set "
-                "callbacks=species, species_early_stopping, species_averaged or species_frozen."
+                "learned, set callbacks=default, early_stopping or averaged; where species are, species, "
+                "species_early_stopping, species_averaged, species_frozen or species_fitted."
             )
 
 

@@ -37,6 +37,7 @@ SPECIES = {
     "species_bce",
     "species_cross_entropy",
     "species_averaged",
+    "species_fitted",
     "species_frozen",
     "synthetic_species",
 }

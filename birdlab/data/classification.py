@@ -106,15 +106,19 @@ class ClassificationData(SourceData):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches in order."""
-        return self._loader("val")
+        return self.in_order("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Batches of the split that is tested, in order."""
-        return self._loader(self.tested)
+        return self.in_order(self.tested)
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """The same as for testing."""
-        return self._loader(self.tested)
+        return self.in_order(self.tested)
+
+    def in_order(self, split: Split) -> DataLoader[Batch]:
+        """Batches of any split as it is: in order of id, not augmented, dealt out to the ranks."""
+        return self._loader(split, training=False)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment a training batch where it is."""
@@ -124,7 +128,7 @@ class ClassificationData(SourceData):
         augmented: Batch = self.augment(batch, classes=len(self.names), step=self.drawing_step())
         return augmented
 
-    def _loader(self, split: Split, *, training: bool = False) -> DataLoader[Batch]:
+    def _loader(self, split: Split, *, training: bool) -> DataLoader[Batch]:
         self.load(split)
         return self._batches(self.stacks(split), _as_it_is, training=training, idle=True)
 

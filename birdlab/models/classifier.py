@@ -1,8 +1,10 @@
 """Image classifiers of torchvision, timm or birdlab for stacks of segments, and weights to start from."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from birdlab.errors import BirdlabError
@@ -97,6 +99,21 @@ def head_of(net: nn.Module) -> nn.Linear:
     if not linear:
         raise ValueError(f"{type(net).__name__} has no linear layer that returns logits; set model.build")
     return linear[-1]
+
+
+@contextmanager
+def head_inputs(net: nn.Module) -> Iterator[list[Tensor]]:
+    """What reaches the last layer in the forwards that are made meanwhile: a tensor [N, D] of each.
+
+    N is the batch, times the windows of each recording where these vote.
+    """
+    seen: list[Tensor] = []
+    handle = head_of(net).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    try:
+        with torch.compiler.set_stance("force_eager"):  # a compiled network would keep the hook
+            yield seen
+    finally:
+        handle.remove()
 
 
 def replace_first_conv(net: nn.Module, in_channels: int) -> None:

@@ -52,7 +52,7 @@ class RowFeatures(nn.Module):
 
 
 class FrequencyRows(nn.Module):
-    """`RowFeatures`, brought to a common scale, and one linear layer.
+    """`RowFeatures` and one linear layer.
 
     Args:
         num_classes: K.
@@ -81,7 +81,6 @@ class FrequencyRows(nn.Module):
         with torch.no_grad():
             width = self.features.eval()(torch.zeros(1, conv.in_channels, rows, rows)).shape[1]
         self.features.train()
-        self.scale = nn.BatchNorm1d(width, affine=False)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, num_classes)
 
@@ -95,7 +94,7 @@ class FrequencyRows(nn.Module):
             raise BirdlabError(
                 f"the network takes images of {self.rows} rows and got {image.shape[2]}; set data.n_mels"
             )
-        logits: Tensor = self.head(self.dropout(self.scale(self.features(image))))
+        logits: Tensor = self.head(self.dropout(self.features(image)))
         return logits
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from birdlab import config
 from birdlab.errors import BirdlabError
-from birdlab.models.classifier import head_of
+from birdlab.models.classifier import head_inputs
 from birdlab.prediction.run_network import RunNetwork
 from birdlab.prediction.run_species import RunNamer
 from birdlab.probing.backbone import Audio, Backbone, Embeddings
@@ -52,14 +52,8 @@ class SpeciesRun:
         return np.stack([self._of(window) for window in windows])
 
     def _of(self, window: Audio) -> Embeddings:
-        seen: list[Tensor] = []
-        handle = head_of(self._namer.task.net).register_forward_pre_hook(
-            lambda _, inputs: seen.append(inputs[0].detach())
-        )
-        try:
+        with head_inputs(self._namer.task.net) as seen:
             self._namer.scores(window)
-        finally:
-            handle.remove()
         made: Embeddings = seen[0].float().mean(dim=0).cpu().numpy()
         return made
 

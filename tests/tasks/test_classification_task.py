@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from lightning import LightningDataModule, Trainer
+from lightning import Callback, LightningDataModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from birdlab.callbacks.fitted_head import FittedHead, best_layer
 from birdlab.callbacks.freezing import FrozenEncoder
 from birdlab.errors import BirdlabError
 from birdlab.losses import SpeciesBCE, SpeciesCrossEntropy
+from birdlab.models.classifier import head_inputs
 from birdlab.models.compact_mobilenet import CompactMobileNet
+from birdlab.models.encoding import SegmentVoting
 from birdlab.models.frequency_rows import FrequencyRows
 from birdlab.tasks import ClassificationTask
 
@@ -64,6 +67,9 @@ class Stacks(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         return self.batches(0, 6)
+
+    def in_order(self, split: str) -> DataLoader[dict[str, Any]]:
+        return {"train": self.train_dataloader, "val": self.val_dataloader}[split]()
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         return self.batches(1)
@@ -196,8 +202,56 @@ def test_what_follows_a_frozen_encoder_learns_all_the_time() -> None:
     start = {key: value.clone() for key, value in net.state_dict().items()}
     found = trained(task(net), epochs=6, callbacks=[FrozenEncoder(None)])
     changed = {key for key, value in net.state_dict().items() if not torch.equal(value, start[key])}
-    assert changed == {"head.weight", "head.bias"} | {f"scale.{key}" for key, _ in net.scale.named_buffers()}
+    assert changed == {"head.weight", "head.bias"}
     assert found["val/accuracy"] > 0.9
+
+
+def test_the_last_layer_is_solved_for_before_the_first_step() -> None:
+    made = task()
+    start = {key: value.clone() for key, value in made.net.state_dict().items()}
+    callbacks = [FittedHead(0.01), FrozenEncoder(None)]
+    found = trained(made, epochs=1, callbacks=callbacks, limit_train_batches=1)
+    changed = {key for key, value in made.net.state_dict().items() if not torch.equal(value, start[key])}
+    assert changed == {"head.2.weight", "head.2.bias"}
+    assert found["val/accuracy"] > 0.9
+
+
+def test_the_solution_is_that_of_what_votes_together() -> None:
+    net = SegmentVoting(CompactMobileNet(3, in_channels=1, stages=TINY))
+    made = task(net)
+    made.optimizer = partial(torch.optim.SGD, lr=0.0)
+    trained(made, epochs=1, callbacks=[FittedHead(0.01), FrozenEncoder(None)])
+    features, labels = [], []
+    for batch in Stacks().train_dataloader():
+        with head_inputs(net) as seen, torch.no_grad():
+            made.eval().logits(batch)
+        features.append(seen[0].reshape(6, 2, -1).mean(dim=1))
+        labels.append(batch["label"])
+    weight, bias = best_layer(torch.cat(features), torch.cat(labels), made.loss, 3, 0.01)
+    torch.testing.assert_close(net.net.head[-1].weight, weight, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(net.net.head[-1].bias, bias, atol=1e-4, rtol=1e-3)
+
+
+def test_a_run_that_goes_on_keeps_the_layer_that_it_has(tmp_path: Path) -> None:
+    def fitted(made: ClassificationTask, epochs: int, *callbacks: Callback, last: Path | None) -> Trainer:
+        trainer = Trainer(
+            max_epochs=epochs,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=list(callbacks),
+        )
+        trainer.fit(made, Stacks(), ckpt_path=last, weights_only=True)
+        return trainer
+
+    last = tmp_path / "last.ckpt"
+    fitted(task(), 1, last=None).save_checkpoint(last)
+    one, other = task(), task()
+    fitted(one, 2, last=last)
+    fitted(other, 2, FittedHead(), last=last)
+    assert torch.equal(one.net.head[-1].weight, other.net.head[-1].weight)
 
 
 @pytest.mark.parametrize("epochs", [-1, 1.5])
