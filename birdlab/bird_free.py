@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 from rich import box
@@ -30,6 +31,8 @@ from birdlab.trained_on import trained_on
 def score_bird_free(run: Path, folder: Path, output: Path | None, *, trust: bool) -> None:
     """Print (and write) what a run, or an exported file, finds or names in recordings without birds.
 
+    A run keeps it, for its model card.
+
     Args:
         run: a run directory of either task, or an exported file.
         folder: of recordings without birds.
@@ -51,9 +54,14 @@ def score_bird_free(run: Path, folder: Path, output: Path | None, *, trust: bool
                 raise BirdlabError(f"--bird-free {folder}: {said} Give others.")
             Console(soft_wrap=True, highlight=False).print(said)
     if isinstance(network, Namer):
-        _score_names(network, coverage_of(read_run(run, run.name)) if run.is_dir() else None, files, output)
+        found = _score_names(network, coverage_of(read_run(run, run.name)) if run.is_dir() else None, files)
     else:
-        _score_marks(network, files, output)
+        found = _score_marks(network, files)
+    if output is not None:
+        write_json(output, found)
+    if run.is_dir():
+        kept = {key: value for key, value in found.items() if key != "events"}
+        Run.open(run).note(bird_free={"folder": folder.name} | kept)
 
 
 def unheard(run: Run, files: Sequence[Input]) -> list[Input]:
@@ -69,7 +77,7 @@ def unheard(run: Run, files: Sequence[Input]) -> list[Input]:
     ]
 
 
-def _score_marks(network: Network, files: Sequence[Input], output: Path | None) -> None:
+def _score_marks(network: Network, files: Sequence[Input]) -> dict[str, Any]:
     with _listening(files) as progress:
         found = alarms.false_alarms(
             network, files, alarms.thresholds_of(network), workers=cpu_count(), progress=progress
@@ -82,15 +90,11 @@ def _score_marks(network: Network, files: Sequence[Input], output: Path | None) 
             f"At {whose} threshold, {_typed(threshold)}: {found.events[threshold]} events, "
             f"{found.an_hour(threshold):.3g} an hour."
         )
-    if output is not None:
-        content = {"hours": found.hours, "recordings": found.recordings, "rates": rows}
-        events = {_typed(threshold): count for threshold, count in found.events.items()}
-        write_json(output, content | {"events": events})
+    events = {_typed(threshold): count for threshold, count in found.events.items()}
+    return {"hours": found.hours, "recordings": found.recordings, "rates": rows, "events": events}
 
 
-def _score_names(
-    namer: Namer, birds: CoverageCurve | None, files: Sequence[Input], output: Path | None
-) -> None:
+def _score_names(namer: Namer, birds: CoverageCurve | None, files: Sequence[Input]) -> dict[str, Any]:
     with _listening(files) as progress:
         found = alarms.confidences(namer, files, workers=cpu_count(), progress=progress)
     rows = alarms.name_table(found, birds)
@@ -105,8 +109,7 @@ def _score_names(
         table.add_row(f"{row['wanted']:.0%}", "none" if confidence is None else _typed(confidence), *cells)
     table.caption = "Birds: the run's test recordings."
     Console(soft_wrap=True, highlight=False).print(table)
-    if output is not None:
-        write_json(output, {"stretches": len(found), "recordings": len(files), "shares": rows})
+    return {"stretches": len(found), "recordings": len(files), "shares": rows}
 
 
 def _alarm_table(found: alarms.FalseAlarms, rows: Sequence[Mapping[str, float | None]]) -> Table:

@@ -10,6 +10,8 @@ from rich.console import Console
 
 from birdlab import config, precision
 from birdlab.build import build_data, build_task
+from birdlab.callbacks.fitted_head import FittedHead
+from birdlab.callbacks.freezing import FrozenEncoder
 from birdlab.data.classification import ClassificationData
 from birdlab.data.module import SourceData
 from birdlab.data.source import SPLITS, Source
@@ -68,6 +70,26 @@ def check_callbacks(cfg: DictConfig, task: Task) -> None:
                 "learned, set callbacks=default, early_stopping or averaged; where species are, species, "
                 "species_early_stopping, species_averaged, species_frozen or species_fitted."
             )
+    if OmegaConf.select(cfg, "optimizer.lr") == 0:
+        check_solved(cfg)
+
+
+def check_solved(cfg: DictConfig) -> None:
+    """Without steps all that is new must be solved for, and all else be left as it is.
+
+    Raises:
+        BirdlabError: says what isn't.
+    """
+    by_kind = {get_class(callback._target_): callback for callback in cfg.callbacks.values()}
+    if FittedHead not in by_kind:
+        wrong = "nothing else is learned (callbacks=species_fitted solves for the last layer)"
+    elif FrozenEncoder not in by_kind or by_kind[FrozenEncoder].epochs is not None:
+        wrong = "batch norms go on without the last layer (callbacks.frozen.epochs=null)"
+    elif cfg.data.get("prior"):
+        wrong = "place and date are learned by steps (data.prior=false)"
+    else:
+        return
+    raise BirdlabError(f"optimizer.lr=0, and {wrong}; or give a rate, and some epochs.")
 
 
 def check_classifier(task: Task, data: ClassificationData) -> None:

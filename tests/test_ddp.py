@@ -167,3 +167,20 @@ def test_each_job_of_a_sweep_has_its_ranks(
         assert {artifact.type for artifact in kept.artifacts.values()} == {"model", "dataset"}
     assert not same(weights_of_ranks(runs[0])[0], weights_of_ranks(runs[1])[0])
     assert {path.name for path in tmp_path.iterdir()} == {"cache", "sweep"}
+
+
+def test_ranks_solve_for_the_last_layer_that_one_process_finds(
+    tiny_species_settings: list[str], tmp_path: Path
+) -> None:
+    words = [
+        *("+experiment=species_frontier", *tiny_species_settings, "model=compact_mobilenet"),
+        *("model.weights=null", "trainer.precision=32-true", "memory_format=contiguous", "logger=csv"),
+    ]
+    found = []
+    for trainer in ("cpu", "ddp_cpu"):
+        finish(start(tmp_path, "train", *words, f"trainer={trainer}", f"hydra.run.dir={trainer}"))
+        content = torch.load(tmp_path / trainer / "checkpoints" / "best.ckpt", weights_only=True)
+        found.append({key: value for key, value in content["state_dict"].items() if key.startswith("net.")})
+    one, two = found
+    assert one.keys() == two.keys()
+    assert all(torch.allclose(one[key], two[key], rtol=1e-3, atol=1e-4) for key in one)

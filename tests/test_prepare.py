@@ -17,7 +17,14 @@ from birdlab.data.joined import Joined
 from birdlab.data.source import Field, Sample
 from birdlab.devices import Devices
 from birdlab.errors import BirdlabError
-from birdlab.prepare import check_callbacks, check_classifier, check_start, prepare, settle_paths
+from birdlab.prepare import (
+    check_callbacks,
+    check_classifier,
+    check_solved,
+    check_start,
+    prepare,
+    settle_paths,
+)
 from birdlab.run import Run
 
 
@@ -162,6 +169,25 @@ def test_callbacks_of_another_task_are_refused(words: tuple[str, str], named: st
         cfg.task.names, cfg.task.classes = ["owl", "wren"], 2
     with pytest.raises(BirdlabError, match=named):
         check_callbacks(cfg, build_task(cfg))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["callbacks=species"], "nothing else is learned"),
+        (["callbacks=species_frozen"], "nothing else is learned"),
+        (["callbacks.frozen.epochs=0"], "batch norms go on"),
+        (["~callbacks.frozen"], "batch norms go on"),
+        (["data.prior=true"], "place and date are learned by steps"),
+    ],
+)
+def test_without_steps_the_last_layer_is_solved_for_and_nothing_else_is_new(
+    words: list[str], said: str
+) -> None:
+    recipe = ["+experiment=species_frontier", "data=synthetic_species"]
+    check_solved(config.compose(recipe))
+    with pytest.raises(BirdlabError, match=f"optimizer.lr=0, and {said}"):
+        check_solved(config.compose([*recipe, *words]))
 
 
 @pytest.mark.parametrize("words", [("mobilenet_optimizers", "levels"), ("focal_tversky", "species")])

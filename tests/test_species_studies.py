@@ -34,7 +34,10 @@ STUDIES = {
     "species_comparison": ["loss.class_weights=balanced", "augment=species"],
     "input_encoding": ["model.encoding=voting", "callbacks=species_frozen"],
     "multilabel": ["model=compact_mobilenet"],
-    "species_frontier": ["model=compact_mobilenet", "model.weights=null", "data.balance=true"],
+    "species_frontier": [
+        *("model.weights=null", "model.build.encoder.model_name=test_efficientnet"),
+        "model.build.encoder.out_indices=[0,1]",
+    ],
 }
 
 

@@ -23,8 +23,12 @@ class FittedHead(Callback):
     on the weights. What is trained from there spoils trained layers less, too: Kumar et al., "Fine-Tuning can
     Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022.
 
+    Whatever the layer was before is forgotten, with ``start_from=RUN`` that run's, too; but a run that is
+    resumed keeps what it has.
+
     Args:
-        penalty: p of p/2 times the sum of squared weights, for features of unit variance.
+        penalty: p of p/2 times the sum of squared weights, for features of unit variance. Where each species
+            is there or not by itself, the loss is a mean over species, and so is this.
 
     Raises:
         BirdlabError: if that is not above 0: recordings that can be told apart have no best layer without.
@@ -42,7 +46,10 @@ class FittedHead(Callback):
             return
         assert isinstance(pl_module, ClassificationTask)
         features, labels = _training_recordings(trainer, pl_module)
-        weight, bias = best_layer(features, labels, pl_module.loss, len(pl_module.names), self.penalty)
+        species = len(pl_module.names)
+        penalty = self.penalty / species if pl_module.multilabel else self.penalty
+        found = best_layer(features, labels, pl_module.loss, species, penalty)
+        weight, bias = trainer.strategy.broadcast(found)  # to the last bit the same on all ranks
         head = head_of(pl_module.net)
         with torch.no_grad():
             head.weight.copy_(weight)
@@ -87,7 +94,7 @@ def best_layer(
 def _training_recordings(trainer: Trainer, task: ClassificationTask) -> tuple[Tensor, Tensor]:
     """What reaches the last layer of each training recording, float32 [N, D], and the labels."""
     data: ClassificationData = trainer.datamodule  # type: ignore[attr-defined]
-    rows: list[tuple[Tensor, Tensor]] = []
+    batches: list[tuple[Tensor, Tensor]] = []
     task.eval()
     for batch in data.in_order("train"):
         batch = task.transfer_batch_to_device(batch, task.device, 0)
@@ -95,7 +102,7 @@ def _training_recordings(trainer: Trainer, task: ClassificationTask) -> tuple[Te
             task.logits(batch)
         # Where windows vote with the mean of their logits, so does the mean of what makes them.
         features = seen[0].float().reshape(len(batch["label"]), -1, seen[0].shape[1]).mean(dim=1)
-        rows += zip(features.cpu(), batch["label"].cpu(), strict=True)
+        batches.append((features.cpu(), batch["label"].cpu()))
     task.train()
-    features, labels = (torch.stack(column) for column in zip(*task.gathered(rows), strict=True))
+    features, labels = (torch.cat(column) for column in zip(*task.gathered(batches), strict=True))
     return features.to(task.device), labels.to(task.device)

@@ -84,11 +84,6 @@ def check_stack(segments: int, net: nn.Module, inputs: tuple[Tensor, ...]) -> No
         )
 
 
-def encoder_of(net: nn.Module) -> nn.Module:
-    """What starts from trained weights: the part that is there for that, or all of a network."""
-    return next((part for part in net.modules() if isinstance(part, RowFeatures)), net)
-
-
 def head_of(net: nn.Module) -> nn.Linear:
     """The last linear layer, which returns the logits.
 
@@ -141,10 +136,10 @@ def start_from(net: nn.Module, state: State, stem: FirstConv, origin: str) -> No
     Raises:
         BirdlabError: lists what is missing and what is too much; the network is then as it was.
     """
-    encoder = encoder_of(net)
-    if isinstance(encoder, RowFeatures):
-        encoder.start_from(state, stem, origin)
-        return
+    for part in net.modules():
+        if isinstance(part, RowFeatures):  # knows which stages it has left out
+            part.start_from(state, stem, origin)
+            return
     state = _of_encoder(state, net)
     first, conv = first_conv_of(net)
     kept = {f"{_name_of(net, head_of(net))}.{own}": value for own, value in head_of(net).state_dict().items()}

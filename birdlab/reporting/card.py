@@ -19,7 +19,7 @@ from birdlab import __version__, licence
 from birdlab.files import replacing_folder, write_text
 from birdlab.reporting import failing
 from birdlab.reporting.comparison import POOLED, common_samples, sample_scores
-from birdlab.reporting.conditions import Condition, shown
+from birdlab.reporting.conditions import NUISANCE, Condition, shown
 from birdlab.reporting.read import RunRecord
 from birdlab.reporting.rendering import Cell, Table, escaped_markdown
 from birdlab.reporting.tables import SPEEDS, heading, mean_cell, printed_scores, speed_devices
@@ -98,6 +98,7 @@ def card(condition: Condition, stated_licence: str | None = None) -> str:
         data=_data(run, licence.of_training_data(data, stated_licence)),
         scores=_scores(condition),
         failures=failing.species_tables(run) if species else failing.mask_tables(run),
+        alarms=next(filter(None, map(failing.bird_free_table, condition.runs)), None),
         calibration=_calibration(condition),
         coverage=(coverage := failing.coverage_table(run) if species else None),
         sure=_sure(condition) if coverage else "",
@@ -196,7 +197,10 @@ def _facts(condition: Condition) -> Table:
             "parameters": _number(run.cost("parameters"), ",.0f"),
             "what it sees": ", ".join(f"{key} {shown(value)}" for key, value in _seen(run).items()),
             "loss": _built(run, "loss"),
-            "optimizer": _built(run, "optimizer"),
+            "optimizer": f"{_built(run, 'optimizer')}, rate {shown(config.get('optimizer.lr', 'unknown'))}",
+            "schedule of the rate": _built(run, "scheduler", "none"),
+            "augmentation": _built(run, "augment", "none"),
+            "beside the steps": _beside(run),
             "epochs": shown(config.get("trainer.max_epochs", "unknown")),
             "best epoch": ", ".join(str(each.facts.get("best_epoch", "—")) for each in condition.runs),
             "seeds": ", ".join(shown(each.config.get("seed", "—")) for each in condition.runs),
@@ -394,14 +398,27 @@ def _pairs(content: dict[str, str], note: str = "") -> Table:
     return Table("", ("", ""), tuple(rows), note)
 
 
-def _built(run: RunRecord, group: str) -> str:
+def _beside(run: RunRecord) -> str:
+    """The callbacks that change what a training makes, with their settings."""
+    found: dict[str, list[str]] = {}
+    for key, value in run.config.items():
+        group, _, below = key.partition(".")
+        name, _, setting = below.partition(".")
+        if group != "callbacks" or key.startswith(NUISANCE):
+            continue
+        said = _last(value) if setting == "_target_" else f"{setting} {shown(value)}"
+        found.setdefault(name, []).append(said)
+    return "; ".join(" ".join(said) for said in found.values()) or "nothing"
+
+
+def _built(run: RunRecord, group: str, absent: str = "unknown") -> str:
     """What a config group builds: the class, and those that it is made of."""
     first, *parts = [
         _last(value)
         for key, value in sorted(run.config.items(), key=lambda entry: entry[0].count("."))
         # Where ImageNet's weights would come from is there without them, too.
         if key.startswith(f"{group}.") and key.endswith("._target_") and key != "model.imagenet._target_"
-    ] or ["unknown"]
+    ] or [absent]
     return f"{first} of {', '.join(parts)}" if parts else first
 
 

@@ -14,7 +14,11 @@ from birdlab.reporting.crossing import crossed, is_fold
 from birdlab.reporting.read import RunRecord, flat
 from birdlab.trained_on import STARTS
 
-_NUISANCE = ("logger.", "callbacks.", "loader.num_workers", "loader.cache_dir", "resume", "trust", "debug")
+NUISANCE = (
+    *("logger.", "loader.num_workers", "loader.cache_dir", "resume", "trust", "debug"),
+    # Those that draw and keep what a training makes, and don't change it.
+    *(f"callbacks.{name}." for name in ("panels", "figures", "errors", "progress", "best", "last")),
+)
 _NAMED = ("name", "ablation")
 """Keys that only name what a run is: a study, and what an ablation changes. The wider one first."""
 _ABSENT = "—"
@@ -81,7 +85,7 @@ def overridden(records: Sequence[RunRecord]) -> list[str]:
     return [
         key
         for key in keys
-        if not key.startswith(_NUISANCE)
+        if not key.startswith(NUISANCE)
         # Found by a probe in every run that lasted so long, and asked for in none.
         and not (any(probed) and all(key in found for found in probed if isinstance(found, list)))
         and len(values := set(_column(readable, key))) > 1

@@ -14,6 +14,22 @@ _CONDITIONS = {
     "call_s": "mean length of a call (s)",
 }
 _WORST, _PAIRS = 8, 8
+_FALSE_EVENTS = {
+    "an hour, wanted": ("wanted_an_hour", "g"),
+    "--threshold": ("threshold", ".6g"),
+    "found": ("an_hour", ".3g"),
+    "at most (95 %)": ("an_hour_at_most", ".3g"),
+    "recall of pixels (validation)": ("recall", ".3f"),
+    "precision": ("precision", ".3f"),
+}
+_NAMED = {
+    "share, wanted": ("wanted", ".0%"),
+    "--min-confidence": ("confidence", ".6g"),
+    "found": ("found", ".1%"),
+    "birds named (test)": ("named", ".1%"),
+    "of these right": ("right", ".1%"),
+}
+"""Columns of `bird_free_table`: what is asked of each row, and how it is printed."""
 _CONFIDENCES = (0.0, 0.5, 0.7, 0.9, 0.95)
 
 
@@ -53,6 +69,28 @@ def mask_tables(run: RunRecord) -> list[Table]:
             )
         )
     return tables
+
+
+def bird_free_table(run: RunRecord) -> Table | None:
+    """What `birdlab.evaluate --bird-free` found where there are no birds; None where nobody asked."""
+    asked = run.facts.get("bird_free")
+    if not isinstance(asked, dict):
+        return None
+    if "stretches" in asked:
+        heard = f"names given to {asked['stretches']} stretches of {asked['recordings']} recordings"
+        rows, columns = asked["shares"], _NAMED
+    else:
+        heard = f"false events in {asked['hours']:.3g} hours of {asked['recordings']} recordings"
+        rows, columns = asked["rates"], _FALSE_EVENTS
+    cells = tuple(
+        tuple(
+            Cell("—", "—") if (value := row.get(key)) is None else Cell(format(value, form), value)
+            for key, form in columns.values()
+        )
+        for row in rows
+    )
+    note = "A dash where no threshold keeps to it, or nothing is known of recordings with birds."
+    return Table(f"Without birds: {heard}", tuple(columns), cells, f"Of {run.name}. {note}")
 
 
 def species_tables(run: RunRecord) -> list[Table]:

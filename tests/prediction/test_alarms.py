@@ -110,6 +110,8 @@ def test_the_command_for_species(runs: ModuleType, noise: Path, tmp_path: Path) 
     said, content = scored(runs.species_run(tmp_path / "run"), noise, tmp_path / "names.json")
     assert "Names given to 4 stretches of 1 s without birds" in said
     assert [row["wanted"] for row in content["shares"]] == [0.2, 0.1, 0.05, 0.01]
+    kept = Run.open(tmp_path / "run").read_json("provenance.json")["bird_free"]
+    assert kept == {"folder": noise.name} | content
 
 
 def test_several_species_at_once_have_no_share_that_is_right(
@@ -142,6 +144,8 @@ def test_the_command(runs: ModuleType, noise: Path, tmp_path: Path) -> None:
     assert row["events"] == 0
     assert row["recall"] == pytest.approx(1 - (round(100 * row["threshold"]) - 1) / 100)
     assert f"{row['recall']:.3f}" in said
+    kept = Run.open(tmp_path / "run").read_json("provenance.json")["bird_free"]
+    assert kept == {"folder": noise.name, **{key: content[key] for key in ("hours", "recordings", "rates")}}
 
 
 @pytest.mark.parametrize("kind", ["mask_run", "species_run"])

@@ -121,6 +121,40 @@ def test_a_card_says_what_the_network_sees() -> None:
     )
 
 
+def test_a_card_says_how_it_was_trained() -> None:
+    solved = facts(parts(card(composed("+experiment=species_frontier")))[1])
+    assert solved["optimizer"] == "Adam, rate 0"
+    assert solved["beside the steps"] == "FittedHead penalty 0.03; FrozenEncoder epochs None"
+    assert solved["augmentation"] == solved["schedule of the rate"] == "none"
+    stepped = facts(parts(card(composed("+experiment=frontier")))[1])
+    assert stepped["optimizer"] == "AdamW, rate 0.003"
+    assert stepped["beside the steps"] == "AveragedWeights decay 0.995"
+    assert "none" not in (stepped["augmentation"], stepped["schedule of the rate"])
+
+
+def test_a_card_says_what_is_found_where_no_bird_is() -> None:
+    run = composed("+experiment=frontier").runs[0]
+    rate = {
+        "wanted_an_hour": 10.0,
+        "threshold": 0.61,
+        "an_hour": 9.5,
+        "an_hour_at_most": 14.21,
+        "recall": 0.5,
+    }
+    asked = {"folder": "night", "hours": 2.0, "recordings": 12, "rates": [rate, {"wanted_an_hour": 1.0}]}
+    marked = card(Condition("study", {}, (replace(run, facts={"bird_free": asked}),)))
+    assert "Without birds: false events in 2 hours of 12 recordings" in marked
+    rows = {row[0]: row[1:] for table in tables(parts(marked)[1]) for row in table}
+    assert rows["10"] == ["0.61", "9.5", "14.2", "0.500", "—"]
+    assert rows["1"] == ["—"] * 5
+    share = {"wanted": 0.05, "confidence": 0.912346, "found": 0.048, "named": 0.71, "right": None}
+    asked = {"folder": "night", "stretches": 90, "recordings": 12, "shares": [share]}
+    named = card(Condition("study", {}, (replace(run, facts={"bird_free": asked}),)))
+    rows = {row[0]: row[1:] for table in tables(parts(named)[1]) for row in table}
+    assert rows["5%"] == ["0.912346", "4.8%", "71.0%", "—"]
+    assert "was not measured" in card(Condition("study", {}, (run,)))
+
+
 @pytest.mark.parametrize(
     ("words", "start"),
     [

@@ -112,6 +112,19 @@ def test_copies_and_nuisances_are_no_factors() -> None:
     assert [one.label for one in conditions(runs)] == ["batch_size 8", "batch_size 16"]
 
 
+def test_what_callbacks_do_to_a_training_sets_runs_apart_and_what_they_draw_does_not() -> None:
+    runs = [
+        record(
+            f"r{n}",
+            callbacks__fitted__penalty=0.1 * n,
+            callbacks__panels__every=n,
+            callbacks__last__filename=n,
+        )
+        for n in (1, 2)
+    ]
+    assert overridden(runs) == ["callbacks.fitted.penalty"]
+
+
 def test_a_group_is_named_after_its_choice_and_brings_its_settings_along() -> None:
     adam = "optimizer: {_target_: torch.optim.Adam, lr: RATE, betas: [0.9, 0.999]}"
     sgd = "optimizer: {_target_: torch.optim.SGD, lr: RATE, momentum: 0.9}"
