@@ -2,7 +2,7 @@
 
     python experiments/folds.py RUN... --output FILE
 
-One run a fold is enough: seeds share their folds.
+One run a fold is enough where seeds share their folds. Where each deals folds of its own there is a column for each.
 """
 
 import argparse
@@ -22,21 +22,23 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args()
-    tested: dict[str, int] = {}
+    folds: dict[str, dict[str, int]] = {}
     for run in read_runs(given.runs):
         # Of joined data sets, the part that is divided into folds says it.
-        (fold,) = {
-            value
-            for key, value in run.config.items()
-            if is_fold(key) and run.config.get(f"{key}s") is not None
-        }
+        (key,) = [key for key in run.config if is_fold(key) and run.config.get(f"{key}s") is not None]
+        fold, deal = run.config[key], f"seed {run.config[key.removesuffix('fold') + 'seed']}"
         for sample in json.loads((run.directory / "splits.json").read_text())["test"]:
-            if tested.setdefault(recording_of(sample), fold) != fold:
-                raise SystemExit(
-                    f"{recording_of(sample)} is tested in folds {tested[recording_of(sample)]} and {fold}."
-                )
-    write_csv(given.output, [{"recording": name, "fold": fold} for name, fold in sorted(tested.items())])
-    print(f"{len(tested)} recordings in {len(set(tested.values()))} folds: {given.output}")
+            name = recording_of(sample)
+            if folds.setdefault(name, {}).setdefault(deal, fold) != fold:
+                raise SystemExit(f"{name} is tested in folds {folds[name][deal]} and {fold} of {deal}.")
+    deals = sorted({deal for each in folds.values() for deal in each})
+    columns = {deal: deal if len(deals) > 1 else "fold" for deal in deals}
+    rows = [
+        {"recording": name} | {columns[deal]: each.get(deal, "") for deal in deals}
+        for name, each in sorted(folds.items())
+    ]
+    write_csv(given.output, rows)
+    print(f"{len(rows)} recordings, {len(deals)} deals of folds: {given.output}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from birdlab import config
 
-RUNS = sorted((Path(__file__).parents[1] / "experiments").glob("*/run.yaml"))
+RUNS = sorted((Path(__file__).parents[1] / "experiments").glob("**/run.yaml"))
 COMMAND = "# python -m birdlab.train "
 SETTLED = ("task.names", "task.classes", "task.counts", "data.segment_s")
 """What only the data say."""

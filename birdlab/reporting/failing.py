@@ -90,7 +90,7 @@ def bird_free_table(run: RunRecord) -> Table | None:
         for row in rows
     )
     note = "A dash where no threshold keeps to it, or nothing is known of recordings with birds."
-    return Table(f"Without birds: {heard}", tuple(columns), cells, f"Of {run.name}. {note}")
+    return Table(f"Without birds: {heard}", tuple(columns), cells, f"Of {run.directory.name}. {note}")
 
 
 def species_tables(run: RunRecord) -> list[Table]:
