@@ -22,6 +22,7 @@ from birdlab.data.module import SourceData
 from birdlab.data.source import Source
 from birdlab.errors import BirdlabError
 from birdlab.models.weights import (
+    check_first_conv,
     first_conv_of,
     load_state,
     load_strictly,
@@ -125,25 +126,42 @@ def _instantiate(node: DictConfig | None, **built: Any) -> Any:
 
 
 def _build_net(model: DictConfig) -> nn.Module:
-    """The network; what birdlab adds where it doesn't know of them: ``weights``, and messages."""
-    settings = OmegaConf.to_container(model, resolve=True)
-    assert isinstance(settings, dict)
+    """The network; ``weights`` and ``first_conv`` are seen to here where it doesn't know of them itself."""
+    settings: Any = OmegaConf.to_container(model, resolve=True)
     weights = None if "weights" in parameters(model._target_) else settings.pop("weights", None)
+    state = None if weights is None else load_state(Path(weights))
+    if "encoder_name" not in settings:
+        net = _made(settings)
+        if state is not None:
+            load_strictly(net, state, str(weights))
+        return net
+    first_conv = settings.pop("first_conv", "mean_scaled")
+    check_first_conv("model.first_conv", first_conv)
+    origin = weights or settings.get("encoder_weights")
+    if origin and state is None:
+        # As they were trained: for other channels segmentation_models_pytorch has a rule of its own.
+        state = _made(settings | {"in_channels": 3}).get_submodule("encoder").state_dict()
+    if origin and "encoder_weights" in settings:
+        settings["encoder_weights"] = None
+    net = _made(settings)
+    if state is not None:
+        first, _ = first_conv_of(net.get_submodule("encoder"))
+        start_with_encoder(net, state, first, first_conv, str(origin))
+    return net
+
+
+def _made(settings: dict[str, Any]) -> nn.Module:
+    """What a config's ``model`` builds, with birdlab's messages."""
     try:
         net: nn.Module = _instantiate(DictConfig(settings))
     except InstantiationException as error:
         if isinstance(error.__cause__, KeyError):
-            raise BirdlabError(f"{model._target_}: {error.__cause__.args[0]}") from error
-        if isinstance(error.__cause__, OSError) and "encoder_name" in model:
-            raise BirdlabError(missing_encoder(model.encoder_name, model.encoder_weights)) from error
+            raise BirdlabError(f"{settings['_target_']}: {error.__cause__.args[0]}") from error
+        if isinstance(error.__cause__, OSError) and "encoder_name" in settings:
+            raise BirdlabError(
+                missing_encoder(settings["encoder_name"], settings["encoder_weights"])
+            ) from error
         raise
-    if weights is not None:
-        state = load_state(Path(weights))
-        if "encoder_name" in settings:
-            first, _ = first_conv_of(net.get_submodule("encoder"))
-            start_with_encoder(net, state, first, "mean_scaled", weights)
-        else:
-            load_strictly(net, state, weights)
     return net
 
 

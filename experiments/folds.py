@@ -2,7 +2,8 @@
 
     python experiments/folds.py RUN... --output FILE
 
-One run a fold is enough where seeds share their folds. Where each deals folds of its own there is a column for each.
+One run a fold is enough where seeds share their folds. Where each deals folds of its own there is a column
+for each.
 """
 
 import argparse

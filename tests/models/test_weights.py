@@ -11,7 +11,14 @@ from torchvision.models import ResNet34_Weights, resnet18, resnet34
 from birdlab import build, config
 from birdlab.errors import BirdlabError
 from birdlab.models.resnet_decoder import ResNetDecoder
-from birdlab.models.weights import adapt_first_conv, imagenet_state, load_state, load_strictly
+from birdlab.models.weights import (
+    FirstConv,
+    adapt_first_conv,
+    first_conv_of,
+    imagenet_state,
+    load_state,
+    load_strictly,
+)
 
 RGB = torch.tensor([3.0, 6.0, 12.0]).reshape(1, 3, 1, 1)
 
@@ -271,6 +278,31 @@ def test_networks_of_segmentation_models_pytorch_start_from_a_file_or_a_whole_ne
         build.build_task(config.compose(["model=manet", *whole]))
     with pytest.raises(BirdlabError, match=r"say model\.encoder_weights=imagenet"):
         build.build_task(config.compose(["model=fpn", "model.weights=imagenet", *SMALL]))
+
+
+@pytest.mark.parametrize("model", ["fpn", "segformer"])
+@pytest.mark.parametrize(("how", "channels"), [("mean", 1), ("mean_scaled", 4), ("copy", 2), ("mean", 3)])
+def test_imagenet_s_first_filters_are_adapted_as_asked(
+    model: str, how: FirstConv, channels: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from segmentation_models_pytorch import encoders
+
+    size = "data.image_size=[64,64]"
+    trained = build.build_task(config.compose([f"model={model}", size, "data.channels=3", "seed=7"])).net
+    trained = trained.get_submodule("encoder")
+    name, conv = first_conv_of(trained)
+    save_file(dict(trained.state_dict()), tmp_path / "model.safetensors")
+    monkeypatch.setattr(encoders, "hf_hub_download", lambda _, filename, **__: str(tmp_path / filename))
+    words = [f"model={model}", "model.encoder_weights=imagenet", f"model.first_conv={how}", size]
+    own = build.build_task(config.compose([*words, f"data.channels={channels}"])).net.get_submodule("encoder")
+    adapted = own.state_dict()
+    assert adapted[f"{name}.weight"].shape[1] == channels
+    expected = adapt_first_conv(conv.weight, channels, how)
+    torch.testing.assert_close(adapted[f"{name}.weight"], expected)
+    others = trained.state_dict().items()
+    assert all(torch.equal(adapted[key], value) for key, value in others if key != f"{name}.weight")
+    with pytest.raises(BirdlabError, match=r"model\.first_conv=mode: give one of mean, mean_scaled, copy"):
+        build.build_task(config.compose([f"model={model}", "model.first_conv=mode", size]))
 
 
 @pytest.mark.parametrize("model", ["deeplabv3plus", "unetplusplus", "manet", "fpn", "segformer"])
