@@ -81,6 +81,7 @@ def test_each_ablation_turns_one_switch_of_focal_tversky() -> None:
     assert found.pop("no_residual") == {"model.residual": False}
     assert found.pop("no_skips") == {"model.skips": False}
     assert found.pop("plain") == {"model.residual": False, "model.skips": False}
+    assert found.pop("no_batch_norm") == {"model.batch_norm": False}
     assert found.pop("no_dropout") == {"model.dropout": 0}
     assert found.pop("squeeze_excitation") == {"model.squeeze_excitation": True}
     for side in (256, 512):

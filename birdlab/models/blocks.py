@@ -17,16 +17,18 @@ _SQUEEZE = 16
 
 
 class ConvBlock(nn.Sequential):
-    """Twice: 3x3 convolution, batch norm, ReLU. [B, in, F, T] -> [B, out, F, T].
+    """Twice: 3x3 convolution, batch norm if wanted, ReLU. [B, in, F, T] -> [B, out, F, T].
 
     With ``squeeze_excitation`` each channel is weighted by what the whole image holds, before the last ReLU
     (Hu et al., "Squeeze-and-Excitation Networks", 2018).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, squeeze_excitation: bool = False) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, squeeze_excitation: bool = False, batch_norm: bool = True
+    ) -> None:
         *convolutions, activation = (
-            *conv_norm_relu(in_channels, out_channels),
-            *conv_norm_relu(out_channels, out_channels),
+            *conv_norm_relu(in_channels, out_channels, batch_norm),
+            *conv_norm_relu(out_channels, out_channels, batch_norm),
         )
         if squeeze_excitation:
             convolutions.append(SqueezeExcitation(out_channels, max(4, out_channels // _SQUEEZE)))
@@ -40,15 +42,15 @@ class ResidualBlock(nn.Module):
     Learning for Image Recognition", 2016, option B).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, squeeze_excitation: bool = False) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, squeeze_excitation: bool = False, batch_norm: bool = True
+    ) -> None:
         super().__init__()
-        *convolutions, self.activation = ConvBlock(in_channels, out_channels, squeeze_excitation)
+        *convolutions, self.activation = ConvBlock(in_channels, out_channels, squeeze_excitation, batch_norm)
         self.residual = nn.Sequential(*convolutions)
         self.shortcut: nn.Module = nn.Identity()
         if in_channels != out_channels:
-            self.shortcut = nn.Sequential(
-                _conv(in_channels, out_channels, kernel_size=1, gain=1.0), nn.BatchNorm2d(out_channels)
-            )
+            self.shortcut = nn.Sequential(*_conv_norm(in_channels, out_channels, 1, batch_norm, gain=1.0))
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.activation(self.residual(x) + self.shortcut(x))
@@ -61,13 +63,15 @@ class Up(nn.Module):
     [B, in, F, T] and, if ``skip_channels``, [B, skip, 2F, 2T] -> [B, out, 2F, 2T].
     """
 
-    def __init__(self, in_channels: int, skip_channels: int, out_channels: int) -> None:
+    def __init__(
+        self, in_channels: int, skip_channels: int, out_channels: int, batch_norm: bool = True
+    ) -> None:
         super().__init__()
         self.upsample = nn.ConvTranspose2d(in_channels, out_channels, kernel_size=2, stride=2)
         # Kernel and stride are equal, so each output pixel sees one input pixel: the fan-in is in_channels.
         nn.init.normal_(self.upsample.weight, std=in_channels**-0.5)
         nn.init.zeros_(self.upsample.bias)  # type: ignore[arg-type]
-        self.block = ConvBlock(out_channels + skip_channels, out_channels)
+        self.block = ConvBlock(out_channels + skip_channels, out_channels, batch_norm=batch_norm)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         x = self.upsample(x)
@@ -77,13 +81,9 @@ class Up(nn.Module):
         return y
 
 
-def conv_norm_relu(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
-    """3x3 convolution, batch norm, ReLU. [B, in, F, T] -> [B, out, F, T]."""
-    return (
-        _conv(in_channels, out_channels, kernel_size=3),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    )
+def conv_norm_relu(in_channels: int, out_channels: int, batch_norm: bool = True) -> tuple[nn.Module, ...]:
+    """3x3 convolution, batch norm if wanted, ReLU. [B, in, F, T] -> [B, out, F, T]."""
+    return (*_conv_norm(in_channels, out_channels, 3, batch_norm), nn.ReLU(inplace=True))
 
 
 def check_widths(name: str, in_channels: int, out_channels: int, widths: Sequence[int]) -> None:
@@ -121,8 +121,13 @@ def check_image(image: Tensor, in_channels: int, stride: int) -> None:
         )
 
 
-def _conv(in_channels: int, out_channels: int, kernel_size: int, gain: float = 2**0.5) -> nn.Conv2d:
-    """A convolution that keeps rows and columns, without bias, with He's normal initialisation."""
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding="same", bias=False)
+def _conv_norm(
+    in_channels: int, out_channels: int, kernel_size: int, batch_norm: bool, gain: float = 2**0.5
+) -> tuple[nn.Module, ...]:
+    """A convolution that keeps rows and columns, with He's initialisation, and its batch norm or bias."""
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding="same", bias=not batch_norm)
     nn.init.normal_(conv.weight, std=gain * (in_channels * kernel_size**2) ** -0.5)
-    return conv
+    if batch_norm:
+        return conv, nn.BatchNorm2d(out_channels)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return (conv,)

@@ -21,6 +21,7 @@ class ResUNet(UNet):
         residual: False makes the encoder's blocks plain, which leaves a U-Net.
         skips: False gives the decoder nothing but the bottleneck.
         squeeze_excitation: weight the channels of each block of the encoder by what the whole image holds.
+        batch_norm: False gives convolutions a bias in its place.
 
     Raises:
         ValueError: as `UNet`.
@@ -35,6 +36,7 @@ class ResUNet(UNet):
         residual: bool = True,
         skips: bool = True,
         squeeze_excitation: bool = False,
+        batch_norm: bool = True,
     ) -> None:
         super().__init__(
             in_channels,
@@ -44,4 +46,5 @@ class ResUNet(UNet):
             decoder_dropout=False,
             block=partial(ResidualBlock if residual else ConvBlock, squeeze_excitation=squeeze_excitation),
             skips=skips,
+            batch_norm=batch_norm,
         )

@@ -22,8 +22,10 @@ class UNet(nn.Module):
         widths: channels of each resolution, finest first; the last is the bottleneck's.
         dropout: probability that a feature of the bottleneck is dropped in training.
         decoder_dropout: drop as many of the features that one decoder block hands on to the next.
-        block: of the encoder and the bottleneck, made of its input's and its output's channels.
+        block: of the encoder and the bottleneck, made of its input's and its output's channels, and
+            ``batch_norm``.
         skips: False gives the decoder nothing but the bottleneck.
+        batch_norm: False gives convolutions a bias in its place.
 
     Attributes:
         stride: rows and columns of the image must be multiples of it, 2 ** (len(widths) - 1).
@@ -39,8 +41,9 @@ class UNet(nn.Module):
         widths: Sequence[int] = (32, 64, 128, 256, 512, 1024),
         dropout: float = 0.3,
         decoder_dropout: bool = True,
-        block: Callable[[int, int], nn.Module] = ConvBlock,
+        block: Callable[..., nn.Module] = ConvBlock,
         skips: bool = True,
+        batch_norm: bool = True,
     ) -> None:
         super().__init__()
         check_widths(type(self).__name__, in_channels, out_channels, widths)
@@ -48,11 +51,13 @@ class UNet(nn.Module):
             raise ValueError(f"dropout must be at least 0 and less than 1, not {dropout}; set model.dropout")
         self.in_channels = in_channels
         self.stride = 2 ** (len(widths) - 1)
-        self.encoder = nn.ModuleList(block(a, b) for a, b in pairwise([in_channels, *widths]))
+        self.encoder = nn.ModuleList(
+            block(a, b, batch_norm=batch_norm) for a, b in pairwise([in_channels, *widths])
+        )
         self.dropout = nn.Dropout(dropout)
         self.decoder_dropout = decoder_dropout
         self.decoder = nn.ModuleList(
-            Up(coarse, fine if skips else 0, fine) for coarse, fine in pairwise(reversed(widths))
+            Up(coarse, fine if skips else 0, fine, batch_norm) for coarse, fine in pairwise(reversed(widths))
         )
         self.head = nn.Conv2d(widths[0], out_channels, kernel_size=1)
         self.skips = skips

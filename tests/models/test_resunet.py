@@ -40,6 +40,16 @@ def test_every_parameter_has_a_gradient(residual: bool, skips: bool, squeeze_exc
     assert without == []
 
 
+def test_without_batch_norm_convolutions_have_a_bias_and_images_nothing_to_do_with_one_another() -> None:
+    net = ResUNet(widths=TINY, batch_norm=False, dropout=0)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
+    assert all(module.bias is not None for module in net.modules() if isinstance(module, nn.Conv2d))
+    images = torch.rand(2, 1, 16, 16)
+    torch.testing.assert_close(net(images)[:1], net(images[:1]))
+    net(images).square().sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in net.parameters())
+
+
 def test_skips_carry_what_the_bottleneck_has_lost() -> None:
     """With the bottleneck silenced, only skips let the logits depend on the image."""
 
