@@ -4,6 +4,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from omegaconf import OmegaConf
 
@@ -39,6 +40,7 @@ def test_study_trains_two_steps_and_is_read_back(study: str, tmp_path: Path, tin
     run = Run.new(tmp_path / "run")
     scores = train(cfg, run)
     assert scores.network["images"] == 4
+    assert torch.load(run.last, weights_only=True)["global_step"] == 2
     assert evaluate_run(run).network["iou"] == pytest.approx(scores.network["iou"])
 
 
@@ -94,6 +96,16 @@ def test_each_ablation_turns_one_switch_of_focal_tversky() -> None:
         changed = found.pop(f"augment_{name}")
         assert {key.split(".")[0] for key in changed} == {"augment"}
     assert found == {}
+
+
+@pytest.mark.parametrize(("sweep", "groups"), [("architectures", {"model"}), ("losses", {"loss", "model"})])
+def test_networks_and_losses_are_compared_with_all_else_alike(sweep: str, groups: set[str]) -> None:
+    made = [differences(words) for words in jobs(sweep)]
+    assert {} in made  # the study itself
+    assert {key.split(".")[0] for changed in made for key in changed} == groups
+    if sweep == "losses":
+        (two,) = (changed for changed in made if "model.out_channels" in changed)
+        assert two["model.out_channels"] == 2
 
 
 def test_each_network_of_the_ablations_is_built() -> None:
