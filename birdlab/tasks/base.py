@@ -179,7 +179,7 @@ class Task(LightningModule):
         checkpoint["birdlab"] = {"config": self.settings, "validation": self.validated}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["state_dict"] = _with_temperature(checkpoint["state_dict"])
+        checkpoint["state_dict"] = self._with_temperatures(checkpoint["state_dict"])
 
     def gathered(self, rows: list[Row]) -> list[Row]:
         """The lists of all ranks, rank after rank, as torchmetrics gathers what it keeps."""
@@ -195,7 +195,12 @@ class Task(LightningModule):
         Raises:
             BirdlabError: lists what is missing and what is too much.
         """
-        load_strictly(self, _with_temperature(state), origin)
+        load_strictly(self, self._with_temperatures(state), origin)
+
+    def _with_temperatures(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights by name; checkpoints from before there was a temperature report what the network says."""
+        own = (name for name, _ in self.named_buffers(recurse=False) if name.endswith("temperature"))
+        return {name: torch.tensor(1.0) for name in own} | dict(state)
 
     def load_checkpoint(self, content: Mapping[str, Any], origin: str) -> None:
         """Take over weights, see `load_weights`, and what validation found of them."""
@@ -208,8 +213,3 @@ class Task(LightningModule):
             "calibration_error": self.reliability.error,
             "calibration_error_unscaled": self.unscaled_reliability.error,
         }
-
-
-def _with_temperature(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights by name; checkpoints from before there was a temperature report what the network says."""
-    return {"temperature": torch.tensor(1.0), **state}

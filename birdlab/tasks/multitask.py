@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from birdlab.errors import BirdlabError
-from birdlab.metrics import SpeciesScores
+from birdlab.metrics import SpeciesScores, species_temperature
 from birdlab.metrics.classification import hits_and_errors
 from birdlab.models.two_heads import TwoHeads
 from birdlab.tasks.base import Batch
@@ -35,6 +36,8 @@ class MultitaskTask(SegmentationTask):
     """
 
     net: TwoHeads
+    callers_temperature: Tensor
+    """By which the logits of who is heard are divided where probabilities are reported; see `temperature`."""
 
     def __init__(
         self,
@@ -62,6 +65,7 @@ class MultitaskTask(SegmentationTask):
         self.names = tuple(names)
         self.mask_weight, self.callers_weight = mask_weight, callers_weight
         self.logged = {**self.logged, **{f"val/callers_{name}": "max" for name in _SCORED}}
+        self.register_buffer("callers_temperature", torch.tensor(1.0))
         self.val_callers = SpeciesScores(len(names), multilabel=True)
         self.test_callers = SpeciesScores(len(names), multilabel=True)
         self._test_ids: list[str] = []
@@ -88,6 +92,9 @@ class MultitaskTask(SegmentationTask):
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
         scores = self.val_callers.compute()
+        if not self.trainer.sanity_checking:
+            logits, truth = self.val_callers.logits_and_truth()
+            self.callers_temperature.fill_(species_temperature(logits, truth, multilabel=True))
         self.log_dict({f"val/callers_{name}": scores[name] for name in _SCORED})
         self.val_callers.reset()
 
@@ -118,11 +125,10 @@ class MultitaskTask(SegmentationTask):
         right, or wrong, from which micro F1 follows for any choice of windows."""
         logits, truth = self.test_callers.logits_and_truth()
         counts = (count.tolist() for count in hits_and_errors(logits, truth))
+        probabilities = (logits / self.callers_temperature.to(logits.device)).sigmoid()
         return [
             {"id": id, "label": joined_names(self.names, there > 0)}
             | probability_columns(self.names, probability)
             | {"callers_right": right, "callers_wrong": wrong}
-            for id, probability, there, right, wrong in zip(
-                ids, logits.sigmoid(), truth, *counts, strict=True
-            )
+            for id, probability, there, right, wrong in zip(ids, probabilities, truth, *counts, strict=True)
         ]

@@ -1,6 +1,7 @@
 """Both tasks at once: who is heard comes from the labels, and masks are those of any segmentation run."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,6 +153,33 @@ def test_who_is_said_to_be_heard_is_scored_printed_and_kept(folder: Path) -> Non
     statistic = callers_micro_f1(record, keys)
     assert statistic is not None
     assert statistic(np.arange(len(keys))) == pytest.approx(record.score("callers_micro_f1"))
+
+
+def test_validation_data_say_how_sure_the_names_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The temperature of the names is fitted, kept with the weights, and what is said of a window has it."""
+    fitted_to: list[tuple[int, ...]] = []
+
+    def fitted(logits: torch.Tensor, truth: torch.Tensor, *, multilabel: bool) -> float:
+        assert multilabel
+        fitted_to.extend([logits.shape, truth.shape])
+        return 2.0
+
+    monkeypatch.setattr("birdlab.tasks.multitask.species_temperature", fitted)
+    cfg = config.compose([*words(folder, folder), "data.fractions=[0,0.5,0.5]"])
+    data = build_data(cfg)
+    config.fill(cfg, data.settled())
+    task = build_task(cfg)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    before = evaluate(task, data, trainer).samples
+    trainer.validate(task, data, verbose=False)
+    assert fitted_to == [(len(data.samples("val")), len(task.names))] * 2
+    assert task.get_buffer("callers_temperature") == 2
+    for row, unscaled in zip(evaluate(task, data, trainer).samples, before, strict=True):
+        odds, those = (math.log(p / (1 - p)) for p in (row["p_high"], unscaled["p_high"]))
+        assert odds == pytest.approx(those / 2, rel=1e-3, abs=1e-5)
+    older = {key: value for key, value in task.state_dict().items() if key != "callers_temperature"}
+    task.load_weights(older, "older")
+    assert task.get_buffer("callers_temperature") == 1
 
 
 def test_weights_choose_what_is_learned(folder: Path) -> None:
