@@ -45,7 +45,7 @@ def main() -> None:
         for file in files:
             for row in rows(file):
                 shown = {
-                    key: f"{value:.4f}" if isinstance(value, float) else value for key, value in row.items()
+                    key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row.items()
                 }
                 table.writerow(shown)
 
