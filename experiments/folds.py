@@ -26,8 +26,11 @@ def main() -> None:
     folds: dict[str, dict[str, int]] = {}
     for run in read_runs(given.runs):
         # Of joined data sets, the part that is divided into folds says it.
-        (key,) = [key for key in run.config if is_fold(key) and run.config.get(f"{key}s") is not None]
-        fold, deal = run.config[key], f"seed {run.config[key.removesuffix('fold') + 'seed']}"
+        ((fold, deal),) = {
+            (value, f"seed {run.config.get(key.removesuffix('fold') + 'seed')}")
+            for key, value in run.config.items()
+            if is_fold(key) and run.config.get(f"{key}s") is not None
+        }
         for sample in json.loads((run.directory / "splits.json").read_text())["test"]:
             name = recording_of(sample)
             if folds.setdefault(name, {}).setdefault(deal, fold) != fold:

@@ -3,8 +3,7 @@
     python experiments/denoise_then_classify/denoise.py RUN ROOT COPY [--floor-db -20]
 
 Files that are there are kept, so that an interrupted copy goes on; a copy that another run or floor has begun
-is refused. FLAC holds what came out: no second lossy
-coding tells the copies from the originals.
+is refused. FLAC holds what came out: no second lossy coding tells the copies from the originals.
 """
 
 import argparse
@@ -75,8 +74,12 @@ def denoise(run: Path, root: Path, copy: Path, floor_db: float) -> None:
     recordings = io.files_below(folder)
     if not recordings:
         raise BirdlabError(f"There are no recordings in {folder}: give a folder in the layout of BirdCLEF.")
-    weights = hashlib.sha256(Run.open(run).best.read_bytes()).hexdigest()[:16]
-    claim(copy, {"weights": weights, "floor_db": floor_db})
+    with (run if run.is_file() else Run.open(run).best).open(
+        "rb"
+    ) as weights:  # of an exported file, or a run
+        claim(
+            copy, {"weights": hashlib.file_digest(weights, "sha256").hexdigest()[:16], "floor_db": floor_db}
+        )
     predictor = birdlab.load(run)
 
     def one(recording: Path) -> None:

@@ -78,8 +78,8 @@ class Stacks(LightningDataModule):
         return self.batches(2)
 
 
-def trained(made: ClassificationTask, epochs: int = 4, **settings: Any) -> dict[str, Any]:
-    trainer = Trainer(
+def quiet(epochs: int, **settings: Any) -> Trainer:
+    return Trainer(
         max_epochs=epochs,
         accelerator="cpu",
         logger=False,
@@ -88,6 +88,10 @@ def trained(made: ClassificationTask, epochs: int = 4, **settings: Any) -> dict[
         enable_model_summary=False,
         **settings,
     )
+
+
+def trained(made: ClassificationTask, epochs: int = 4, **settings: Any) -> dict[str, Any]:
+    trainer = quiet(epochs, **settings)
     data = Stacks(multilabel=made.multilabel)
     trainer.fit(made, data)
     logged = dict(trainer.callback_metrics)
@@ -234,15 +238,7 @@ def test_the_solution_is_that_of_what_votes_together() -> None:
 
 def test_a_run_that_goes_on_keeps_the_layer_that_it_has(tmp_path: Path) -> None:
     def fitted(made: ClassificationTask, epochs: int, *callbacks: Callback, last: Path | None) -> Trainer:
-        trainer = Trainer(
-            max_epochs=epochs,
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=list(callbacks),
-        )
+        trainer = quiet(epochs, callbacks=list(callbacks))
         trainer.fit(made, Stacks(), ckpt_path=last, weights_only=True)
         return trainer
 
