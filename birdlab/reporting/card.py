@@ -289,19 +289,19 @@ def _scores(condition: Condition) -> Table:
 
 def _calibration(condition: Condition) -> Table:
     # Not `Condition.values`: errors are of probabilities, whatever the threshold.
-    errors, unscaled = (
+    errors, unscaled, of_names = (
         [run.scores[f"test/{name}"] for run in condition.runs if f"test/{name}" in run.scores]
-        for name in ("calibration_error", "calibration_error_unscaled")
+        for name in ("calibration_error", "calibration_error_unscaled", "callers_calibration_error")
     )
-    return _pairs(
-        {
-            "temperature (validation)": mean_cell(condition.facts("temperature")).text,
-            "threshold (validation)": mean_cell(condition.facts("threshold")).text,
-            "expected calibration error (test)": mean_cell(errors, digits=4).text,
-            "the same without the temperature": mean_cell(unscaled, digits=4).text,
-        },
-        "± is the standard deviation over seeds." if len(condition.runs) > 1 else "",
-    )
+    content = {
+        "temperature (validation)": mean_cell(condition.facts("temperature")).text,
+        "threshold (validation)": mean_cell(condition.facts("threshold")).text,
+        "expected calibration error (test)": mean_cell(errors, digits=4).text,
+        "the same without the temperature": mean_cell(unscaled, digits=4).text,
+    }
+    if of_names:
+        content["of the names, at a temperature of their own"] = mean_cell(of_names, digits=4).text
+    return _pairs(content, "± is the standard deviation over seeds." if len(condition.runs) > 1 else "")
 
 
 def _sure(condition: Condition) -> str:

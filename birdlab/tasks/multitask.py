@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from birdlab.errors import BirdlabError
-from birdlab.metrics import SpeciesScores, species_temperature
+from birdlab.metrics import ReliabilityCurve, SpeciesScores, species_temperature
 from birdlab.metrics.classification import hits_and_errors
 from birdlab.models.two_heads import TwoHeads
 from birdlab.tasks.base import Batch
@@ -106,10 +106,13 @@ class MultitaskTask(SegmentationTask):
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
+        logits, truth = self.test_callers.logits_and_truth()
+        probabilities = (logits / self.callers_temperature.to(logits.device)).sigmoid()
         scores = self.test_callers.compute()
-        named = {f"callers_{name}": scores[name] for name in _SCORED}
+        scores["calibration_error"] = ReliabilityCurve.of(probabilities, truth > 0).error
+        named = {f"callers_{name}": scores[name] for name in (*_SCORED, "calibration_error")}
         ids, self._test_ids = self.gathered(self._test_ids), []
-        said = {row["id"]: row for row in self._said(ids)}
+        said = {row["id"]: row for row in self._said(ids, logits, probabilities, truth)}
         self.tested = replace(
             self.tested,
             # The threshold is the mask's: at either, the names are the same.
@@ -120,12 +123,12 @@ class MultitaskTask(SegmentationTask):
         self.log_dict({f"{block}/{name}": named[name] for block in ("test", "test_tuned") for name in named})
         self.test_callers.reset()
 
-    def _said(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+    def _said(
+        self, ids: Sequence[str], logits: Tensor, probabilities: Tensor, truth: Tensor
+    ) -> list[dict[str, Any]]:
         """Who is heard in each window and who is said to be, for ``scores.csv``; and how many of these are
         right, or wrong, from which micro F1 follows for any choice of windows."""
-        logits, truth = self.test_callers.logits_and_truth()
         counts = (count.tolist() for count in hits_and_errors(logits, truth))
-        probabilities = (logits / self.callers_temperature.to(logits.device)).sigmoid()
         return [
             {"id": id, "label": joined_names(self.names, there > 0)}
             | probability_columns(self.names, probability)

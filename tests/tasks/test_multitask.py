@@ -20,6 +20,7 @@ from birdlab.data.multitask import MultitaskData
 from birdlab.data.synthetic import Synthetic
 from birdlab.errors import BirdlabError
 from birdlab.evaluate import evaluate
+from birdlab.metrics import ReliabilityCurve
 from birdlab.models.resunet import ResUNet
 from birdlab.models.two_heads import TwoHeads
 from birdlab.reporting.comparison import callers_micro_f1, common_samples
@@ -153,6 +154,10 @@ def test_who_is_said_to_be_heard_is_scored_printed_and_kept(folder: Path) -> Non
     statistic = callers_micro_f1(record, keys)
     assert statistic is not None
     assert statistic(np.arange(len(keys))) == pytest.approx(record.score("callers_micro_f1"))
+    said = [row[f"p_{name}"] for row in found.samples for name in ("high", "low")]
+    there = [name in row["label"].split() for row in found.samples for name in ("high", "low")]
+    curve = ReliabilityCurve.of(torch.tensor(said), torch.tensor(there))
+    assert blocks["test"]["callers_calibration_error"] == pytest.approx(curve.error, abs=1e-5)
 
 
 def test_validation_data_say_how_sure_the_names_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
