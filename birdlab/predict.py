@@ -131,13 +131,19 @@ def main(
         todo = batch.plan(files, output, work, overwrite=overwrite)
         with _bar(todo) as progress:
             records, failures = batch.run(todo, workers=workers or cpu_count(), progress=progress)
+        everything, others = records, 0
         if records:
+            everything, others = summaries.with_earlier(records, output)
             reasons = [(str(failure.path), failure.reason) for failure in failures]
             with batch.written_below(output):
-                summaries.write_tables(records, output, all_events="raven" in tables)
+                summaries.write_tables(everything, output, all_events="raven" in tables)
                 if page:
-                    summaries.write_page(records, output, work.grid, reasons, page_events)
+                    summaries.write_page(everything, output, work.grid, reasons, page_events)
         _report(records, failures, output, skipped=len(todo.done), found=work.found)
+        if more := len(everything) - len(records):
+            print(f"The summary is also of {more} files that were finished there before, in the same way.")
+        if others:
+            print(f"The summary is not of {others} files that were finished there with other settings.")
         if failures:
             sys.exit(1)
 

@@ -132,7 +132,7 @@ def check_start(cfg: DictConfig, data: SourceData) -> None:
             raise BirdlabError(
                 f"{key}={OmegaConf.select(cfg, key)} was trained on {len(both)} recordings that are to be "
                 f"tested now, e.g. {both[0]}: scores would be too good. Start from a run that has the same "
-                "test split."
+                "test split. Recordings are known by their names: rename those that are others."
             )
         validated = data.recordings("val")
         if both := sorted(validated & trained_on(before, "train")):

@@ -14,6 +14,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from birdlab import search
 from birdlab.audio import mpeg
 from birdlab.errors import BirdlabError
 from birdlab.files import replacing
@@ -31,8 +32,11 @@ the same stretch of the whole recording."""
 _MISSING_S = 0.1
 """MP3 headers may promise a frame or two (26 ms each) more than there is; beyond this the file was cut."""
 
-_STREAM_BYTES = 0x7FFF_0000
-"""Programs that write WAV into a pipe don't know its length and claim this much or more."""
+_STREAM_BYTES = (1 << 31, (1 << 32) - 1)
+"""Programs that write WAV into a pipe don't know its length and claim the most that a signed or an unsigned
+number of 32 bits holds, to within the"""
+_STREAM_SLACK = 1 << 16
+"""bytes of their headers and buffers."""
 
 _OGG_PAGE_BYTES = 27 + 255 + 255 * 255
 _OGG_END = 0x04
@@ -67,12 +71,8 @@ class AudioInfo:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """The audio files in a folder and its subfolders, in order; hidden ones are none."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+    """The recordings in a folder and its subfolders, in order; see `search.files_below`."""
+    return search.files_below(folder, SUFFIXES)
 
 
 def info(path: Path) -> AudioInfo:
@@ -235,7 +235,7 @@ def _mp3_states_length(path: Path) -> bool:
 def _check_whole(path: Path, file: soundfile.SoundFile) -> None:
     """Refuse a container that ends before it says it would; libsndfile shortens such files without a word."""
     promised = re.search(r"^\s*(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
-    if promised and int(promised[1]) < _STREAM_BYTES:
+    if promised and all(abs(int(promised[1]) - most) > _STREAM_SLACK for most in _STREAM_BYTES):
         raise BirdlabError(
             f"{path}: truncated: its header promises {promised[1]} bytes of audio, it holds {promised[2]}. "
             "Fetch it again."

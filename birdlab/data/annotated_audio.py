@@ -3,7 +3,7 @@
 import math
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from birdlab.data.masks import Truth, check_truth, sound_in
 from birdlab.data.pairs import by_stem, listed, paired, subfolder
 from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split, recording_id, source_recording
 from birdlab.data.splits import assign, finish
-from birdlab.data.tables import read_table
+from birdlab.data.tables import read_groups
 from birdlab.data.windows import check_window, window_ids, window_starts
 from birdlab.errors import BirdlabError
 
@@ -177,29 +177,6 @@ class AnnotatedAudio(SegmentationSource):
         return [replace(whole, id=id, start=start) for id, start in zip(ids, starts, strict=True)]
 
 
-def read_groups(table: Path, recordings: Collection[str]) -> dict[str, str]:
-    """The group of each recording in a table; names with or without the ending of their files.
-
-    Args:
-        table: CSV with the columns ``recording`` and ``group``.
-        recordings: by name, without ending.
-
-    Raises:
-        BirdlabError: if the table can't be read, is incomplete, or names other recordings.
-    """
-    groups: dict[str, str] = {}
-    for line, row in enumerate(read_table(table, "Set data.groups."), start=2):
-        name, group = (row.get("recording") or "").strip(), (row.get("group") or "").strip()
-        stem = name if name in recordings else Path(name).stem
-        if not name or not group or stem not in recordings:
-            raise BirdlabError(
-                f"data.groups={table}: line {line} has the recording {name!r} and the group {group!r}; "
-                f"give the columns recording and group, and names of recordings such as {min(recordings)}."
-            )
-        groups[stem] = group
-    return groups
-
-
 def paint(boxes: Sequence[Box], spectrogram: Spectrogram, columns: int, begin_s: float = 0.0) -> Mask:
     """Boxes as a mask: 1 in every cell whose centre lies in one of them.
 
@@ -216,6 +193,8 @@ def paint(boxes: Sequence[Box], spectrogram: Spectrogram, columns: int, begin_s:
     times = begin_s + spectrogram.times(columns)
     mask = np.zeros((len(frequencies), columns), np.uint8)
     for box in boxes:
+        if box.end_s < begin_s or (columns and box.begin_s > times[-1]):
+            continue  # a long recording has thousands of boxes, and of windows
         rows = (box.low_hz <= frequencies) & (frequencies <= box.high_hz)
         # Times ascend, so a box is one slice of columns.
         first, end = np.searchsorted(times, [box.begin_s, box.end_s])

@@ -17,7 +17,7 @@ from birdlab.audio import io
 from birdlab.data.curation import Recording, check_known
 from birdlab.data.inspection import inspected
 from birdlab.data.pairs import listed
-from birdlab.data.precomputed import MEL_SUFFIXES, columns, read_levels
+from birdlab.data.precomputed import MEL_SUFFIXES, columns, is_of_size, read_levels
 from birdlab.data.recordings import Recordings
 from birdlab.data.soundscapes import soundscape_rows
 from birdlab.data.source import Sample, Split
@@ -162,18 +162,27 @@ class BirdCLEF(Recordings):
             )
 
     def _files(self, names: set[str]) -> dict[tuple[str, str], Path]:
-        """The file of each (species, stem); a precomputed spectrogram goes before the recording."""
+        """The file of each (species, stem); a precomputed spectrogram goes before the recording.
+
+        Beside a recording, an array or picture of another size is taken for something else.
+        """
         folder = self.root / "train_short_audio"
         if not folder.is_dir():
             raise BirdlabError(f"{folder}: no such folder. Set data.root to the one that holds it.")
-        files: dict[tuple[str, str], Path] = {}
+        recordings: dict[tuple[str, str], Path] = {}
+        precomputed: dict[tuple[str, str], Path] = {}
         for name in sorted(names):
             for path in sorted((folder / name).glob("[!.]*")):
-                if path.suffix.lower() in MEL_SUFFIXES or (
-                    path.suffix.lower() in io.SUFFIXES and (name, path.stem) not in files
-                ):
-                    files[name, path.stem] = path
-        return files
+                if path.suffix.lower() in io.SUFFIXES:
+                    recordings.setdefault((name, path.stem), path)
+                elif path.suffix.lower() in MEL_SUFFIXES:
+                    precomputed[name, path.stem] = path
+        fitting = {
+            key: path
+            for key, path in precomputed.items()
+            if key not in recordings or is_of_size(path, self.n_mels)
+        }
+        return dict(sorted((recordings | fitting).items(), key=lambda item: (item[0][0], item[1])))
 
     def _leave_out(self, skipped: dict[str, list[str]], reason: str, which: list[str]) -> None:
         if which and self.on_error == "raise":

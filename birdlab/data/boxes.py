@@ -6,16 +6,18 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from birdlab.errors import BirdlabError
 
-_BEGIN = ("Begin Time (s)", "begin_s", "onset_s", "start_s", "start_time")
-_END = ("End Time (s)", "end_s", "offset_s", "stop_s", "end_time")
-_LOW = ("Low Freq (Hz)", "low_hz", "low_f", "freq_low")
-_HIGH = ("High Freq (Hz)", "high_hz", "high_f", "freq_high")
-_LABEL = ("Annotation", "Species", "Common Name", "Label", "label", "annotation", "species")
-"""What the columns of tables are called: Raven's, birdlab's, and others'; the first that is there counts."""
+_BEGIN = ("begin time (s)", "begin_s", "onset_s", "start_s", "start_time", "start (s)")
+_END = ("end time (s)", "end_s", "offset_s", "stop_s", "end_time", "end (s)")
+_LOW = ("low freq (hz)", "low_hz", "low_f", "freq_low")
+_HIGH = ("high freq (hz)", "high_hz", "high_f", "freq_high")
+_LABEL = ("annotation", "species", "common name", "label")
+"""What the columns of tables are called, in lower case: Raven's, birdlab's, BirdNET's, and others'; the first
+that is there counts."""
 _LINE_END = re.compile(r"\r\n|\r|\n")
 """`str.splitlines` also breaks lines where labels may hold what Unicode calls one."""
 
@@ -49,9 +51,16 @@ def read_boxes(path: Path) -> list[Box]:
         BirdlabError: naming file and line of what cannot be understood.
     """
     try:
-        data = path.read_bytes()
+        status = path.stat()
+        return list(_read(path, status.st_size, status.st_mtime_ns))
     except OSError as error:
         raise BirdlabError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+@lru_cache(maxsize=1000)  # of one recording by each of its windows
+def _read(path: Path, size: int, mtime_ns: int) -> tuple[Box, ...]:
+    """See `read_boxes`; the file is known by its size and time."""
+    data = path.read_bytes()
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:  # Raven on Windows
@@ -59,9 +68,9 @@ def read_boxes(path: Path) -> list[Box]:
     lines = _LINE_END.split(text)
     for separator in "\t,;":
         names = lines[0].split(separator) if lines else []
-        if any(name.strip(' "') in _BEGIN for name in names):
-            return list(dict.fromkeys(_table(path, text, separator)))
-    return list(_audacity(path, lines))
+        if any(name.strip(' "').lower() in _BEGIN for name in names):
+            return tuple(dict.fromkeys(_table(path, text, separator)))
+    return tuple(_audacity(path, lines))
 
 
 def _audacity(path: Path, lines: list[str]) -> Iterator[Box]:
@@ -92,7 +101,7 @@ def _table(path: Path, text: str, separator: str) -> Iterator[Box]:
         quoting=csv.QUOTE_NONE if raven else csv.QUOTE_MINIMAL,
         restval="",
     )
-    table.fieldnames = [name.strip() for name in table.fieldnames or ()]
+    table.fieldnames = [name.strip().lower() for name in table.fieldnames or ()]
     begin, end, low, high, label = (
         next((name for name in names if name in table.fieldnames), "")
         for names in (_BEGIN, _END, _LOW, _HIGH, _LABEL)
@@ -110,9 +119,14 @@ def _box(path: Path, line: int, label: list[str], frequencies: list[str]) -> Box
         begin_s, end_s = (float(field) for field in label[:2])
         low_hz, high_hz = (float(field) if field.strip() else -1.0 for field in frequencies)
     except ValueError as error:
+        known = (
+            f" A table's first line names its columns: {' or '.join(map(repr, _BEGIN))}, ..."
+            if line == 1
+            else ""
+        )
         raise BirdlabError(
             f"{path}, line {line}: expected begin, end and label, and perhaps low and high frequency, found "
-            f"{[*label, *frequencies]}. Export it from Audacity or Raven as text again."
+            f"{[*label, *frequencies]}. Export it from Audacity or Raven as text again.{known}"
         ) from error
     # Audacity writes -1 for an end of the band that wasn't set.
     low_hz = max(low_hz, 0.0)

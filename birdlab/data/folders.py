@@ -1,7 +1,7 @@
 """Folders of spectrogram images and hand-drawn masks, as BirdSoundsDenoising comes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from birdlab.audio import io
 from birdlab.data.pairs import by_stem, listed, paired, subfolder
 from birdlab.data.png import image_size, read_image
-from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split, recording_id
+from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split, recording_of
 from birdlab.data.splits import assign, finish
+from birdlab.data.tables import read_groups
 from birdlab.data.windows import check_window, window_ids, window_starts
 from birdlab.errors import BirdlabError
 
@@ -68,13 +69,18 @@ class ImageFolders(SegmentationSource):
         root: the folder.
         fractions: shares of train, val and test where the folder doesn't say; `_left` and `_right` of one
             recording go together.
+        groups: CSV file with the columns ``recording``, an image's name, and ``group``, such as the recording
+            that several images are pieces of. None of these ever stands on two sides of a split.
     """
 
     root: Path
+    groups: Path | None = None
     fractions: tuple[float, float, float] = (0.7, 0.2, 0.1)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root).expanduser())
+        if self.groups is not None:
+            object.__setattr__(self, "groups", Path(self.groups).expanduser())
         object.__setattr__(self, "fractions", tuple(self.fractions))
         values = list(self.classes)
         if len(values) < 2 or not all(isinstance(value, int) and 0 <= value <= 255 for value in values):
@@ -91,10 +97,10 @@ class ImageFolders(SegmentationSource):
             raise BirdlabError(f"data.root={self.root}: no such folder. Set data.root to your data set's.")
         folders = {split: subfolder(self.root, *names) for split, names in SPLIT_FOLDERS.items()}
         if any(folders.values()):
-            splits = {split: self._samples(folder) if folder else [] for split, folder in folders.items()}
-        else:
-            splits = assign(self._samples(self.root), self.fractions, self.seed)
-        return finish(splits, self)
+            found = {split: self._samples(folder) if folder else [] for split, folder in folders.items()}
+            return finish(self._grouped(found), self)
+        undivided: dict[Split, list[Sample]] = {"train": self._samples(self.root)}
+        return finish(assign(self._grouped(undivided)["train"], self.fractions, self.seed), self)
 
     def read(self, sample: Sample) -> tuple[Image, Mask]:
         """See `SegmentationSource.read`."""
@@ -172,6 +178,17 @@ class ImageFolders(SegmentationSource):
             )
         ]
 
+    def _grouped(self, splits: dict[Split, list[Sample]]) -> dict[Split, list[Sample]]:
+        """The same samples in the groups that the table names."""
+        if self.groups is None:
+            return splits
+        names = {_known(sample).image.stem for samples in splits.values() for sample in samples}
+        groups = read_groups(self.groups, names)
+        return {
+            split: [replace(s, group=groups.get(_known(s).image.stem, s.group)) for s in samples]
+            for split, samples in splits.items()
+        }
+
     def _recordings(self, folder: Path, stems: Sequence[str]) -> dict[str, Path]:
         found = subfolder(folder, "Raw_audios")
         recordings = by_stem(found.iterdir()) if found else {}
@@ -199,7 +216,7 @@ class ImageFolders(SegmentationSource):
         return io.read(recording, self.sample_rate, start_s=start_s, duration_s=length_s)
 
     def _windows(self, stem: str, files: tuple[Path, ...], columns: int) -> list[ImageSample]:
-        group = recording_id(stem)
+        group = recording_of(stem)  # pieces may be called after their begin, as birdlab's own are
         if self.window_s is None:
             return [ImageSample(id=stem, group=group, files=files)]
         front_end = self.spectrogram

@@ -139,6 +139,11 @@ class Mixtures(SegmentationSource):
         if len(self.snr_db) != 2 or not self.snr_db[0] <= self.snr_db[1]:
             raise BirdlabError(f"data.snr_db={list(self.snr_db)}: give [lowest, highest] in dB.")
         check_truth(self.truth)
+        if self.fold_tests:
+            raise BirdlabError(
+                "data.fold_tests=true: the test split of mixtures has recordings of its own "
+                "(data.fractions). Set data.fold_tests=false; folds divide the others."
+            )
         if set(self.size) != set(SPLITS) or min(self.size.values()) < 0:
             raise BirdlabError(
                 f"data.size={dict(self.size)}: give the number of mixtures of each of {', '.join(SPLITS)}."

@@ -31,6 +31,15 @@ def columns(path: Path, n_mels: int) -> int:
     return int(frames)
 
 
+def is_of_size(path: Path, n_mels: int) -> bool:
+    """Whether a file is what `columns` takes."""
+    try:
+        columns(path, n_mels)
+    except BirdlabError:
+        return False
+    return True
+
+
 def read_levels(path: Path, n_mels: int) -> NDArray[np.float32]:
     """Levels in dB [M, T], row 0 the lowest band.
 

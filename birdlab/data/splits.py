@@ -82,6 +82,11 @@ def fold(
         )
     if not isinstance(fold, int) or not 0 <= fold < folds:
         raise BirdlabError(f"data.fold={fold}: with data.folds={folds} it runs from 0 to {folds - 1}.")
+    if not groups:
+        raise BirdlabError(
+            f"data.folds={folds}: all samples are for testing. Add data.fold_tests=true, so that "
+            "each fold is tested once, or leave some for training (data.fractions)."
+        )
     if folds > len(set(groups)):
         raise BirdlabError(
             f"data.folds={folds}: the data hold only {len(set(groups))} separate recordings to divide; "

@@ -14,11 +14,12 @@ from birdlab.audio.streams import Recording
 from birdlab.errors import BirdlabError
 from birdlab.metrics import REPORTED_THRESHOLDS, CoverageCurve
 from birdlab.prediction.events import Components, Event, settled
-from birdlab.prediction.inputs import RECORDS, Input, collect
+from birdlab.prediction.inputs import Input, collect
 from birdlab.prediction.listening import heard
 from birdlab.prediction.naming import Namer
 from birdlab.prediction.network import Network, foreground
 from birdlab.prediction.source import Source
+from birdlab.search import RECORDS
 
 RATES = (0.1, 1.0, 10.0, 100.0)
 """False events an hour that are asked for."""

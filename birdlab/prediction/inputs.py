@@ -8,6 +8,7 @@ from pathlib import Path
 
 from birdlab.audio import io
 from birdlab.errors import BirdlabError
+from birdlab.search import RECORDS, files_below
 
 PICTURES = frozenset({".png"})
 
@@ -37,15 +38,11 @@ class Input:
         return Path(RECORDS) / self.folder / f"{self.path.name}.json"
 
 
-RECORDS = ".birdlab"
-"""The folder of records, below the output folder."""
-
-
 def collect(given: Sequence[Path], output: Path) -> list[Input]:
     """Recordings and pictures among files and, at any depth, in folders; ordered by path.
 
-    Files that are named are taken whatever they are called; folders are searched by ending. Hidden files and
-    what lies in the output folder are left out.
+    Files that are named are taken whatever they are called; folders are searched by ending. Hidden files,
+    what lies in the output folder and what earlier commands made are left out.
 
     Raises:
         BirdlabError: if one is absent or a folder may not be read, nothing is found, or the output folder is
@@ -62,7 +59,7 @@ def collect(given: Sequence[Path], output: Path) -> list[Input]:
                     f"--output {output} is an input, too: choose a folder inside it, which won't be read, or "
                     "one beside it."
                 )
-            files += _in(folder, output)
+            files += files_below(folder, io.SUFFIXES | PICTURES, but=output)
             roots.append(folder)
         elif os.path.exists(each):  # noqa: PTH110
             # A link keeps the name it is known by.
@@ -91,22 +88,3 @@ def collect(given: Sequence[Path], output: Path) -> list[Input]:
         )
         for path in unique
     ]
-
-
-def _in(folder: Path, output: Path) -> list[Path]:
-    def refuse(error: OSError) -> None:
-        raise BirdlabError(f"{error.filename}: this folder may not be read ({error.strerror}).") from error
-
-    found = []
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        below = Path(parent)
-        if below != folder and RECORDS in folders:
-            folders[:] = []  # results of an earlier command
-            continue
-        folders[:] = [name for name in folders if not name.startswith(".") and below / name != output]
-        found += [
-            below / name
-            for name in names
-            if Path(name).suffix.lower() in io.SUFFIXES | PICTURES and not name.startswith(".")
-        ]
-    return found

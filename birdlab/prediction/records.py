@@ -13,6 +13,7 @@ from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from birdlab import __version__
 from birdlab.errors import BirdlabError
 from birdlab.files import write_text
 from birdlab.prediction.events import Event
@@ -32,6 +33,7 @@ class Record:
         size, mtime_ns, digest: as it was when it was predicted.
         settings: all that decided what was made of it.
         finished: whether all outputs are there.
+        version: of the birdlab that predicted it.
         outputs: paths below the output folder by kind: a table's name, ``mask``, ``masks`` (a folder), ...
         duration_s: of the recording.
         events: found in it.
@@ -44,6 +46,7 @@ class Record:
     settings: Mapping[str, Any]
     outputs: Mapping[str, str]
     finished: bool = False
+    version: str = ""
     duration_s: float = 0.0
     events: Sequence[Event] = ()
 
@@ -82,7 +85,7 @@ class Record:
 
     def finish(self, path: Path, duration_s: float, events: Sequence[Event]) -> "Record":
         """The same once its outputs are there, as written."""
-        finished = replace(self, finished=True, duration_s=duration_s, events=events)
+        finished = replace(self, finished=True, version=__version__, duration_s=duration_s, events=events)
         finished.write(path)
         return finished
 
@@ -131,7 +134,8 @@ def pending(
     Args:
         inputs: with the record each would begin with.
         output: the output folder.
-        overwrite: do everything again.
+        overwrite: replace what is there, but not by the same: what this version finished just so, and nobody
+            touched since, stays. So this, too, goes on where it was interrupted.
 
     Raises:
         BirdlabError: if something would be overwritten and ``overwrite`` is False.
@@ -140,15 +144,16 @@ def pending(
     occupied: list[str] = []
     for each, wanted in inputs:
         there = Record.read(output / each.record)
-        if there is not None and there.same(wanted) and not overwrite:
+        if there is not None and there.same(wanted):
             paths = there.paths(output).values()
-            if there.finished and all(path.exists() for path in paths):
+            # What changed after the record was written, somebody corrected.
+            written = (output / each.record).stat().st_mtime_ns
+            changed = [path for path in paths if path.exists() and _newest(path) > written]
+            as_it_would_be = there.version == __version__ and not changed
+            if there.finished and all(path.exists() for path in paths) and (as_it_would_be or not overwrite):
                 done.append(there)
                 continue
-            if there.finished:
-                # Something was removed. What changed after the record was written, somebody corrected.
-                written = (output / each.record).stat().st_mtime_ns
-                changed = [path for path in paths if path.exists() and _newest(path) > written]
+            if there.finished and not overwrite:
                 occupied += [str(path.relative_to(output)) for path in changed]
         elif not overwrite:
             occupied += [name for name in wanted.outputs.values() if os.path.lexists(output / name)]

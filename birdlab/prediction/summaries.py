@@ -12,9 +12,9 @@ from birdlab.audio.grid import Grid
 from birdlab.errors import BirdlabError
 from birdlab.files import write_text
 from birdlab.prediction.events import Event
-from birdlab.prediction.inputs import RECORDS
 from birdlab.prediction.records import Record
 from birdlab.prediction.tables import Detections, raven
+from birdlab.search import RECORDS
 
 SUMMARY, ALL_EVENTS, PAGE = NAMES = ("_summary.csv", "_summary.selections.txt", "_summary.html")
 """The underscore keeps them first, and apart from a recording called summary."""
@@ -42,14 +42,39 @@ def check_own(output: Path) -> None:
             )
 
 
+def with_earlier(records: Sequence[Record], output: Path) -> tuple[list[Record], int]:
+    """The records of a command and of others that finished files in the same way, by path.
+
+    Args:
+        records: of a command; at least one.
+        output: its output folder.
+
+    Returns:
+        The records, one of each file; and how many files were finished there with other settings.
+    """
+    of: dict[str, Record] = {record.source: record for record in records}
+    settings, otherwise = records[0].settings, set()
+    for path in sorted((output / RECORDS).rglob("*.json")):
+        record = Record.read(path)
+        if record is None or record.source in of or not record.finished:
+            continue
+        if not all(each.exists() for each in record.paths(output).values()):
+            continue
+        if record.settings == settings:
+            of[record.source] = record
+        else:
+            otherwise.add(record.source)
+    return sorted(of.values(), key=lambda record: record.source), len(otherwise - of.keys())
+
+
 def write_tables(records: Sequence[Record], output: Path, *, all_events: bool) -> None:
-    """``_summary.csv``, and, if asked for, Raven's table of the events of several files.
+    """``_summary.csv``, and, if asked for or there already, Raven's table of the events of several files.
 
     Raises:
         OSError: if they can't be written.
     """
     _write(output, SUMMARY, _by_label(records))
-    if all_events and len(records) > 1:
+    if (all_events and len(records) > 1) or (output / ALL_EVENTS).exists():
         every = [Detections(Path(record.source), record.duration_s, record.events) for record in records]
         _write(output, ALL_EVENTS, raven(every))
 

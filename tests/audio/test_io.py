@@ -170,6 +170,24 @@ def test_a_wav_from_a_pipe_is_no_truncated_one(whole: dict[str, Path], tmp_path:
     assert len(read(tmp_path / "piped.wav")) == 32_000
 
 
+@pytest.mark.parametrize(
+    ("promised", "piped"), [(0x7FFF_F000, True), (0x8000_0024, True), (2_760_000_000, False)]
+)
+def test_a_long_wav_that_was_cut_is_truncated(
+    whole: dict[str, Path], tmp_path: Path, promised: int, piped: bool
+) -> None:
+    """Twelve hours promise more than two gigabytes, as do programs that don't know what will follow."""
+    data = bytearray(whole["wav"].read_bytes())
+    size_at = data.index(b"data") + 4
+    data[4:8] = data[size_at : size_at + 4] = struct.pack("<I", promised)
+    (tmp_path / "long.wav").write_bytes(data)
+    if piped:
+        assert info(tmp_path / "long.wav").frames == 32_000
+    else:
+        with pytest.raises(BirdlabError, match=r"long\.wav: truncated: its header promises 2760000000 bytes"):
+            info(tmp_path / "long.wav")
+
+
 def test_a_flac_from_a_pipe_is_no_damaged_one(whole: dict[str, Path], tmp_path: Path) -> None:
     data = bytearray(whole["flac"].read_bytes())
     # The last 36 bits of these 8 bytes of STREAMINFO are the total of samples.

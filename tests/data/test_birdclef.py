@@ -261,6 +261,13 @@ def test_precomputed_spectrograms_are_read_in_place_of_recordings(birds: ModuleT
             made.decode(by_id["XC2100"])
 
 
+def test_a_sonogram_beside_a_recording_is_no_precomputed_one(birds: ModuleType, root: Path) -> None:
+    file = file_of(root, "XC2000")
+    write_image(file.with_suffix(".png"), np.full((300, 400), 9, np.uint8))
+    by_id = {s.id: s for s in stacks(source(birds, root, species=["owl", "wren"], fractions=(0.5, 0.5, 0)))}
+    assert by_id["XC2000"].files == (file,)
+
+
 @pytest.fixture
 def soundscapes(birds: ModuleType, tmp_path: Path) -> Path:
     root = tmp_path / "data"

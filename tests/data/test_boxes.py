@@ -67,10 +67,29 @@ def test_raven_tables_without_frequencies(tmp_path: Path) -> None:
         'annotation,"start_time",end_time,low_f,high_f\n"Parus, major",0.5,1.25,1000.5,3000\n',
         "Species,Begin Time (s),End Time (s),Low Freq (Hz),High Freq (Hz)\n"
         '"Parus, major",.5,1.25,1000.5,3e3\n',
+        "begin time (s),end time (s),low freq (hz),HIGH FREQ (Hz),Annotation\n"
+        '.5,1.25,1000.5,3e3,"Parus, major"\n',
     ],
 )
 def test_tables_with_commas(tmp_path: Path, text: str) -> None:
     assert read_boxes(written(tmp_path, text)) == [Box(0.5, 1.25, 1000.5, 3000, "Parus, major")]
+
+
+def test_tables_of_birdnet(tmp_path: Path) -> None:
+    text = "Start (s),End (s),Scientific name,Common name,Confidence\n3.0,6.0,Parus major,Great Tit,.9\n"
+    assert read_boxes(written(tmp_path, text)) == [Box(3, 6, 0, math.inf, "Great Tit")]
+
+
+def test_what_was_corrected_is_read_again(tmp_path: Path) -> None:
+    path = written(tmp_path, "0\t1\ta\n")
+    assert read_boxes(path)[0].label == "a"
+    path.write_text("0\t1\tlonger\n")
+    assert read_boxes(path)[0].label == "longer"
+
+
+def test_unknown_columns_are_answered_by_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(BirdlabError, match=r"line 1: .*'begin time \(s\)' or 'begin_s'"):
+        read_boxes(written(tmp_path, "from,to,who\n0,1,a\n"))
 
 
 def test_no_labels_is_no_mistake(tmp_path: Path) -> None:

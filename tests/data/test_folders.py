@@ -81,6 +81,24 @@ def test_pieces_of_what_a_recorder_began_at_one_time_stay_together(tmp_path: Pat
         assert sorted(sum(id.startswith(day) for id in split) for split in splits.values()) == [0, 0, 3]
 
 
+@pytest.mark.parametrize("named", ["{recording}@{piece}.000s", "{recording}_part{piece}"])
+def test_pieces_of_one_recording_stay_together(tmp_path: Path, add: Add, named: str) -> None:
+    """birdlab's own tiles do by their names, others by a table."""
+    pieces = {named.format(recording=name, piece=piece): name for name in "abcdef" for piece in range(4)}
+    for piece in pieces:
+        add("", piece)
+    table = tmp_path / "groups.csv"
+    table.write_text("recording,group\n" + "".join(f"{p}.png,{name}\n" for p, name in pieces.items()))
+    groups = None if "@" in named else table
+    splits = ImageFolders(root=tmp_path, groups=groups, fractions=(0.5, 0.25, 0.25)).splits()
+    recordings = [{pieces[sample.id] for sample in samples} for samples in splits.values()]
+    assert all(recordings)
+    assert sum(map(len, recordings)) == 6
+    table.write_text("recording,group\nelse,a\n")
+    with pytest.raises(BirdlabError, match=r"data\.groups=.*line 2 .*'else'"):
+        ImageFolders(root=tmp_path, groups=table).splits()
+
+
 def test_a_recording_in_two_split_folders_is_a_leak(tmp_path: Path, add: Add) -> None:
     add("Training", "XC7_left")
     add("Test", "XC7_right")

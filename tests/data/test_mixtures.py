@@ -262,6 +262,7 @@ def test_nothing_but_silence_is_refused(mixtures, one_call, tmp_path):
         ({"window_s": None}, r"data\.window_s"),
         ({"window_s": 0.001}, r"data\.window_s"),
         ({"hop_s": 1.0}, r"data\.hop_s"),
+        ({"folds": 5, "fold_tests": True}, r"data\.fold_tests=true.*Set data\.fold_tests=false"),
     ],
 )
 def test_settings_that_cannot_be(setting, message):

@@ -97,6 +97,13 @@ def test_over_all_folds_each_sample_validates_once(groups, folds, seed):
         assert folded["test"] == splits["test"]
 
 
+def test_folds_of_what_is_only_tested():
+    splits: dict[Split, list[Sample]] = {"train": [], "val": [], "test": samples(list("abcdef"))}
+    with pytest.raises(BirdlabError, match=r"all samples are for testing\. Add data\.fold_tests=true"):
+        fold(splits, 3, 0, 0)
+    assert fold(splits, 3, 0, 0, tests=True)["train"]
+
+
 @pytest.mark.parametrize(
     ("folds", "number", "message"), [(1, 0, "at least 2"), (5, 5, "0 to 4"), (5, -1, "0 to 4")]
 )

@@ -13,7 +13,7 @@ import soundfile
 
 from birdlab.data.boxes import read_boxes
 from birdlab.errors import BirdlabError
-from birdlab.prediction import batch, tables
+from birdlab.prediction import batch, summaries, tables
 from birdlab.prediction.inputs import collect
 from birdlab.prediction.network import Network
 from birdlab.prediction.outputs import Marking, Wanted
@@ -185,6 +185,47 @@ def test_nothing_is_overwritten_without_a_word(loud_tones: Network, recordings: 
     soundfile.write(recordings / "dusk/a [1] é.wav", audio[:9000], rate)
     with pytest.raises(BirdlabError, match="made of other files"):
         predict(loud_tones, recordings, out)
+
+
+def test_what_replaces_results_goes_on_where_it_was_stopped(
+    loud_tones: Network, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, wanted = tmp_path / "out", replace(WANTED, threshold=0.7)
+    predict(loud_tones, recordings, out)
+    predict(loud_tones, recordings / "dawn", tmp_path / "elsewhere")
+
+    def todo() -> list[str]:
+        planned = batch.plan(collect([recordings], out), out, Marking(loud_tones, wanted), overwrite=True)
+        return [job.input.path.parent.name for job in planned.jobs]
+
+    assert todo() == ["dawn", "dusk"]
+    first = batch.plan(collect([recordings], out), out, Marking(loud_tones, wanted), overwrite=True)
+    batch.run(replace(first, jobs=first.jobs[:1]))
+    assert todo() == ["dusk"]
+    predict(loud_tones, recordings, out, wanted, overwrite=True)
+    assert todo() == []
+    (out / "dawn/a [1] é.selections.txt").write_text("corrected in Raven")
+    assert todo() == ["dawn"]
+    monkeypatch.setattr("birdlab.prediction.records.__version__", "9.0")
+    assert todo() == ["dawn", "dusk"]
+
+
+def test_the_summary_is_of_all_that_was_made_in_one_way(
+    loud_tones: Network, recordings: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    first, _ = predict(loud_tones, recordings / "dawn", out)
+    second, _ = predict(loud_tones, recordings, out)
+    assert len(second) == 2
+    assert summaries.with_earlier(second, out) == (second, 0)  # dawn was done twice, and is one file
+    assert summaries.with_earlier(first, out) == ([*first, second[1]], 0)
+    audio, rate = soundfile.read(recordings / "dusk/a [1] é.wav")
+    soundfile.write(tmp_path / "third.wav", audio, rate)
+    third, _ = predict(loud_tones, tmp_path / "third.wav", out, replace(WANTED, threshold=0.7))
+    assert summaries.with_earlier(third, out) == (third, 2)
+    for table in out.glob("*/*.txt"):
+        table.unlink()
+    assert summaries.with_earlier(third, out) == (third, 1)
 
 
 def test_moved_recordings_are_still_done(loud_tones: Network, recordings: Path, tmp_path: Path) -> None:

@@ -41,8 +41,23 @@ def test_a_name_with_two_endings_is_no_name_of_a_neighbours(tmp_path: Path) -> N
 
 
 def test_results_of_an_earlier_command_are_not_read(tmp_path: Path) -> None:
-    root = touched(tmp_path, "a.wav", "r1/.birdlab/a.wav.json", "r1/a.denoised.wav", "r1/x/b.wav")
-    assert places(collect([root], root / "r2")) == ["a"]
+    root = touched(tmp_path, "a.wav", "r1/a.denoised.wav", "r1/x/b.masks/b@0.000s.png", "r1/x/b.wav")
+    (root / "r1/.birdlab/x").mkdir(parents=True)
+    (root / "r1/.birdlab/a.wav.json").write_text('{"outputs": {"denoised": "a.denoised.wav"}}')
+    (root / "r1/.birdlab/x/b.wav.json").write_text('{"outputs": {"masks": "x/b.masks"}}')
+    (root / "r1/.birdlab/other.json").write_text("[")
+    # b.wav is a recording that lies among results, as where these were asked for beside the recordings.
+    assert places(collect([root], root / "r2")) == ["a", "r1/x/b"]
+    assert places(collect([root / "r1"], root / "r2")) == ["x/b"]
+
+
+def test_linked_folders_are_searched_once(tmp_path: Path) -> None:
+    root = touched(tmp_path, "disk/c.wav", "in/a.wav", "in/site/b.wav")
+    (root / "in/linked").symlink_to(root / "disk")
+    (root / "in/again").symlink_to(root / "in/site")
+    (root / "in/site/round").symlink_to(root / "in")
+    (root / "disk/back").symlink_to(root / "disk")
+    assert places(collect([root / "in"], root / "out")) == ["a", "linked/c", "site/b"]
 
 
 def test_one_file_has_no_folder(tmp_path: Path) -> None:
