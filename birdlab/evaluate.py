@@ -40,7 +40,8 @@ def evaluate(
         data: the data set.
         trainer: runs the network.
         split: of ``data``.
-        own: what the network was trained on, where that is another data set: references are fitted on it.
+        own: what the network was trained on, where that is another one. References are fitted on ``data``
+            where it has something left to fit them on, which is the harder comparison, and else on this.
     """
     return compared(data, score(task, data, trainer, split), split, own or data)
 
@@ -110,6 +111,9 @@ def data_config(run: Run, name: str | None, settings: list[str], *, trust: bool)
         # Resolved apart from the run's config, whose `scale` would cap this data set, too.
         composed = OmegaConf.to_container(config.compose_unchecked([f"data={name}"]).data, resolve=True)
         chosen = DictConfig(composed)
+        if ("species" in chosen) != config.names_species(cfg):
+            kind = "species" if "species" in chosen else "masks"
+            raise BirdlabError(f"--data {name} is of {kind}, which {run.directory} wasn't trained for.")
         kept = [key for key in FRONT_END if own.get(key) is not None and key in chosen]
         if own.get("picture") == "level":
             kept.remove("sides")  # how this data set's masks were drawn

@@ -17,11 +17,12 @@ from birdlab.data.module import SourceData
 from birdlab.data.source import SPLITS, Source
 from birdlab.devices import Devices
 from birdlab.errors import BirdlabError
+from birdlab.losses import FunctionalLoss, WeightedSum
 from birdlab.run import Run
-from birdlab.tasks import Task
+from birdlab.tasks import MultitaskTask, Task
 from birdlab.trained_on import runs_before, trained_on
 
-RESUMABLE = ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.limit_")
+RESUMABLE = ("trainer.max_epochs", "trainer.max_time", "trainer.limit_")
 """What may stand beside ``resume=DIR``; everything else comes from that run's config."""
 
 
@@ -30,9 +31,12 @@ def prepare(cfg: DictConfig, run: Run, devices: Devices) -> SourceData:
     data = build_data(cfg)
     config.fill(cfg, data.settled())
     task = build_task(cfg, pretrained=not run.last.is_file())
+    check_same_data(run, data)
     check_start(cfg, data)
     config.check_monitor(cfg, task.logged)
     check_callbacks(cfg, task)
+    if cfg.compile and isinstance(task, MultitaskTask):
+        raise BirdlabError("compile=true: a network with two heads isn't compiled. Set compile=false.")
     if isinstance(data, ClassificationData):
         check_classifier(task, data)
     data.prepare_data()
@@ -93,11 +97,16 @@ def check_solved(cfg: DictConfig) -> None:
 
 
 def check_classifier(task: Task, data: ClassificationData) -> None:
-    """The network takes stacks of this size: any of torchvision or timm may be given, and not all do.
+    """The loss is of species, and the network takes stacks of this size: not all of torchvision or timm do.
 
     Raises:
         BirdlabError: says what it said, or what it returned in place of logits.
     """
+    if isinstance(task.loss, FunctionalLoss | WeightedSum):
+        raise BirdlabError(
+            f"loss: {type(task.loss).__name__} is of masks. Set loss=species_cross_entropy, or "
+            "loss=species_bce with data.multilabel=true."
+        )
     shape, classes = data.source.fields["stacks"].shape, len(data.names)
     way_out = (
         f"Stacks are {' x '.join(map(str, shape))} (segments, bands, frames): set data.n_mels, "
@@ -116,6 +125,20 @@ def check_classifier(task: Task, data: ClassificationData) -> None:
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise BirdlabError(
             f"model: the network returns {found} for two stacks, not logits (2, {classes}). {way_out}"
+        )
+
+
+def check_same_data(run: Run, data: SourceData) -> None:
+    """A run goes on with the data it began with: others would be dealt anew, trained ones to the test split.
+
+    Raises:
+        BirdlabError: if they have changed.
+    """
+    began_with = run.read_json("provenance.json").get("data_hash")
+    if run.last.is_file() and began_with not in (None, data.manifest_hash()):
+        raise BirdlabError(
+            f"{run.directory} began with other data: files were added, removed or changed since, and its "
+            "splits (splits.json) would be others. Bring the data back, or begin anew."
         )
 
 
@@ -182,9 +205,15 @@ def resumed_config(run: Run, overrides: list[str], *, trust: bool) -> DictConfig
     """The config of a run that goes on, with the trainer's limits as said now.
 
     Raises:
-        BirdlabError: if anything else is to be changed: the run would not be what its config says.
+        BirdlabError: if anything else is to be changed: the run would not be what its config says. Nor would
+            one that is longer than its schedule.
     """
     cfg = run.config(trust=trust)
+    if OmegaConf.select(cfg, "trainer.max_steps") not in (None, -1):
+        raise BirdlabError(
+            f"{run.directory} is to end after trainer.max_steps={cfg.trainer.max_steps}: Lightning can't go "
+            "on exactly where such a run stopped. Begin anew, with trainer.max_epochs in its place."
+        )
     for override in overrides:
         key, _, value = override.partition("=")
         if key in {"resume", "trust"}:
@@ -192,7 +221,13 @@ def resumed_config(run: Run, overrides: list[str], *, trust: bool) -> DictConfig
         if not key.startswith(RESUMABLE):
             raise BirdlabError(
                 f"{override} can't stand beside resume={run.directory}: a run goes on with its own config. "
-                "Only trainer.max_epochs, max_steps, max_time and limit_* may change."
+                "Only trainer.max_epochs, max_time and limit_* may change."
+            )
+        if key == "trainer.max_epochs" and OmegaConf.select(cfg, "scheduler.steps_argument"):
+            raise BirdlabError(
+                f"{override} can't stand beside resume={run.directory}: its rate falls over "
+                f"{cfg.trainer.max_epochs} epochs and would rise again. Begin another run at its weights "
+                f"instead: start_from={run.directory}."
             )
         OmegaConf.update(cfg, key, OmegaConf.from_dotlist([f"value={value}"]).value)
     return cfg

@@ -18,7 +18,7 @@ from birdlab.reporting import figures as draw
 from birdlab.reporting import tables
 from birdlab.reporting.card import write_cards
 from birdlab.reporting.comparison import LOWER_IS_BETTER, Ranking, rank
-from birdlab.reporting.conditions import Condition, conditions
+from birdlab.reporting.conditions import Condition, conditions, with_repeats_marked
 from birdlab.reporting.page import page, two_runs
 from birdlab.reporting.read import MARKER, RunRecord, common_parent, find_runs, read_runs
 from birdlab.reporting.rendering import Table
@@ -62,7 +62,7 @@ def report(
     directories = find_runs(folders)
     target = output if output is not None else common_parent(directories) / "report"
     _check_free(target)
-    records = read_runs(directories)
+    records = with_repeats_marked(read_runs(directories))
     known = tables.printed_scores(records)
     main = score or tables.main_score(records) or ""
     if score and score not in known:

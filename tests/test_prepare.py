@@ -20,9 +20,11 @@ from birdlab.errors import BirdlabError
 from birdlab.prepare import (
     check_callbacks,
     check_classifier,
+    check_same_data,
     check_solved,
     check_start,
     prepare,
+    resumed_config,
     settle_paths,
 )
 from birdlab.run import Run
@@ -85,6 +87,46 @@ class Refusing(nn.Module):
         raise AssertionError
 
 
+def test_a_run_goes_on_with_its_own_data_alone(tmp_path: Path) -> None:
+    run, data = Run.new(tmp_path / "run"), SimpleNamespace(manifest_hash=lambda: "now")
+    check_same_data(run, data)  # type: ignore[arg-type]
+    run.note(data_hash="before")
+    check_same_data(run, data)  # type: ignore[arg-type]  # nothing has been learned yet
+    run.last.parent.mkdir(exist_ok=True)
+    run.last.touch()
+    with pytest.raises(BirdlabError, match=r"run began with other data.*Bring the data back, or begin anew"):
+        check_same_data(run, data)  # type: ignore[arg-type]
+    run.note(data_hash="now")
+    check_same_data(run, data)  # type: ignore[arg-type]
+
+
+def test_a_schedule_is_not_made_longer(tmp_path: Path) -> None:
+    for name, words in (
+        ("plateau", []),
+        ("cosine", ["scheduler=cosine"]),
+        ("steps", ["trainer.max_steps=9"]),
+    ):
+        Run.new(tmp_path / name).write_config(config.compose(["+experiment=focal_tversky", *words]))
+    runs = {path.name: Run(path) for path in tmp_path.iterdir()}
+    longer = resumed_config(runs["plateau"], ["trainer.max_epochs=90"], trust=False)
+    assert longer.trainer.max_epochs == 90
+    assert resumed_config(runs["cosine"], ["trainer.max_time=1"], trust=False).trainer.max_epochs == 40
+    with pytest.raises(
+        BirdlabError, match=r"max_epochs=90 can't stand beside resume=.*its rate falls over 40"
+    ):
+        resumed_config(runs["cosine"], ["trainer.max_epochs=90"], trust=False)
+    with pytest.raises(BirdlabError, match=r"end after trainer\.max_steps=9"):
+        resumed_config(runs["steps"], [], trust=False)
+
+
+@pytest.mark.parametrize("name", ["dice", "bce_dice"])
+def test_a_loss_of_masks_is_refused_where_species_are_learned(name: str) -> None:
+    cfg = config.compose(["+experiment=mobilenet_optimizers", f"loss={name}", "model.weights=null"])
+    config.fill(cfg, {"task.names": ["a", "b"], "task.counts": [1, 1], "task.classes": 2})
+    with pytest.raises(BirdlabError, match=r"loss: \w+ is of masks\. Set loss=species_cross_entropy"):
+        check_classifier(build_task(cfg), SimpleNamespace())  # type: ignore[arg-type]
+
+
 class Named(nn.Sequential):
     def forward(self, stack: torch.Tensor) -> object:
         return SimpleNamespace(logits=super().forward(stack))
@@ -104,7 +146,7 @@ def test_a_classifier_that_does_not_fit_is_refused_before_data_are_decoded(net: 
         source=SimpleNamespace(fields={"stacks": Field((4, 8, 16), "float16")}), names=("a", "b", "c")
     )
     with pytest.raises(BirdlabError, match=said):
-        check_classifier(SimpleNamespace(net=net), data)  # type: ignore[arg-type]
+        check_classifier(SimpleNamespace(net=net, loss=None), data)  # type: ignore[arg-type]
 
 
 def test_trying_a_classifier_changes_nothing() -> None:
@@ -114,7 +156,7 @@ def test_trying_a_classifier_changes_nothing() -> None:
     net = nn.Sequential(nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.Linear(512, 2)).eval()
     before = [value.clone() for value in net.state_dict().values()]
     drawn = torch.get_rng_state()
-    check_classifier(SimpleNamespace(net=net), data)  # type: ignore[arg-type]
+    check_classifier(SimpleNamespace(net=net, loss=None), data)  # type: ignore[arg-type]
     assert all(torch.equal(a, b) for a, b in zip(before, net.state_dict().values(), strict=True))
     assert torch.equal(drawn, torch.get_rng_state())
     assert not net.training

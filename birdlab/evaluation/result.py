@@ -106,7 +106,8 @@ def compared(data: SourceData, tested: Tested, split: Split, own: SourceData) ->
         data: the data set that was tested; its class says which task it is.
         tested: what was found.
         split: which one was tested.
-        own: the data set that the network was trained on, on which references are fitted.
+        own: the data set that the network was trained on. References are fitted on ``data`` where it has
+            training or validation samples, as whoever has such data would, and else on this.
     """
     raise NotImplementedError(type(data).__name__)
 

@@ -11,7 +11,7 @@ from birdlab.errors import BirdlabError
 from birdlab.losses import functional
 from birdlab.losses.functional import Empty, Reduction, Sums
 
-CHOICES = {"reduction": get_args(Reduction), "sums": get_args(Sums), "empty": get_args(Empty)}
+CHOICES = {"reduction": ("mean", "sum"), "sums": get_args(Sums), "empty": get_args(Empty)}
 RANGES: Mapping[str, tuple[str, Callable[[float], bool]]] = {
     "positive_weight": ("above 0", lambda value: value > 0),
     "foreground_share": ("between 0 and 1, or null", lambda value: 0 < value < 1),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,36 @@ def conditions(records: Sequence[RunRecord]) -> list[Condition]:
     ]
 
 
+def with_repeats_marked(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs, of which those that another one is once more are ``repeated``: a seed counts once.
+
+    Of runs with the same config and data, but for where they log and load, the one that began last stays.
+    """
+    newest: dict[Any, RunRecord] = {}
+    for record in sorted(records, key=lambda record: float(record.facts.get("began") or 0)):
+        if record.status == "finished" and record.config:
+            newest[_identity(record)] = record
+    marked = []
+    for record in records:
+        last = newest.get(_identity(record), record)
+        if record.status == "finished" and last is not record:
+            record = replace(record, status="repeated", reason=f"{last.name} is the same, and began later")
+        marked.append(record)
+    return marked
+
+
+def _identity(record: RunRecord) -> tuple[Any, ...]:
+    """What two runs have in common of which one repeats the other."""
+    data_hash = record.facts.get("data_hash")
+    return data_hash, *(
+        (key, shown(value))
+        for key, value in sorted(record.config.items())
+        if not key.startswith(NUISANCE)
+        # The hash says it better than where the data lie.
+        and not (data_hash and key.startswith("data.") and "/" in shown(value))
+    )
+
+
 def overridden(records: Sequence[RunRecord]) -> list[str]:
     """Every config key in which the runs differ, but for where they log and load."""
     keys = dict.fromkeys(key for record in records for key in record.config)
@@ -112,7 +142,10 @@ def factors(records: Sequence[RunRecord]) -> dict[str, list[str]]:
         signatures = [_signature(record.config, group) for record in records]
         if len(set(signatures)) < 2:
             continue
-        found[group] = [_choice(group, signature) for signature in signatures]
+        named: dict[Signature, str] = {}
+        for record, signature in zip(records, signatures, strict=True):
+            named.setdefault(signature, _choice(group, record.config))
+        found[group] = [named[signature] for signature in signatures]
         differing = [
             key
             for key in differing
@@ -210,11 +243,12 @@ def _with_one_each(
     return merged
 
 
-def _signature(config: Mapping[str, Any], group: str) -> Signature:
+def _signature(config: Mapping[str, Any], group: str, without: tuple[str, ...] = NUISANCE) -> Signature:
+    """What is built in a group, leaving out keys that begin ``without``."""
     below = f"{group}."
     found = []
     for key, value in config.items():
-        if key.startswith(below):
+        if key.startswith(below) and not key.startswith(without):
             # Lists are leaves; augmentations are lists of what is built.
             found += [
                 (f"{key.removeprefix(below)}.{inner}".removesuffix("."), target)
@@ -237,20 +271,23 @@ def _targets(value: Any) -> list[tuple[str, str]]:
     ]
 
 
-def _choice(group: str, signature: Signature) -> str:
+def _choice(group: str, config: Mapping[str, Any]) -> str:
     """``adam``, ``bce_dice``: the choice of conf/ that builds the same, else the names of the classes."""
+    signature = _signature(config, group)
+    for without in ((), NUISANCE):
+        wanted = _signature(config, group, without)
+        for name, shipped in _shipped_choices(group).items():
+            if wanted and _signature(shipped, group, without) == wanted:
+                return name
     if not signature:
         return "none"
-    for name, shipped in _shipped_choices(group).items():
-        if shipped == signature:
-            return name
     return " + ".join(target.rsplit(".", 1)[-1] for _, target in signature)
 
 
 @cache
-def _shipped_choices(group: str) -> dict[str, Signature]:
+def _shipped_choices(group: str) -> dict[str, dict[str, Any]]:
     files = sorted((CONF / group).glob("[!_]*.yaml"))
-    return {file.stem: _signature(flat({group: _composed(file)}), group) for file in files}
+    return {file.stem: flat({group: _composed(file)}) for file in files}
 
 
 def _composed(file: Path) -> dict[str, Any]:
@@ -264,5 +301,16 @@ def _composed(file: Path) -> dict[str, Any]:
         node = composed
         for word in package.split(".") if package else []:
             node = node.setdefault(word, {})
-        node.update(_composed(file.parent / f"{choice}.yaml"))
-    return composed | content
+        merged = _merged(node, _composed(file.parent / f"{choice}.yaml"))
+        node.update(merged)
+    return _merged(composed, content)
+
+
+def _merged(one: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, and where they differ the other, however deep."""
+    inner = {
+        key: _merged(one[key], value)
+        for key, value in other.items()
+        if isinstance(value, dict) and isinstance(one.get(key), dict)
+    }
+    return {**one, **other, **inner}

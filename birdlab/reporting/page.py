@@ -85,7 +85,6 @@ def two_runs(conditions: Sequence[Condition], score: str) -> dict[str, Any] | No
     entries = [
         {
             "name": run.name,
-            "threshold": run.threshold,
             "scores": {
                 heading(name): f"{value:.3f}"
                 for name in printed_scores(runs)
@@ -101,7 +100,7 @@ def two_runs(conditions: Sequence[Condition], score: str) -> dict[str, Any] | No
 
 def _pictures(
     run: RunRecord, score: str, pictures: dict[str, str], samples: dict[str, dict[str, str]]
-) -> dict[str, dict[str, str]]:
+) -> dict[str, dict[str, Any]]:
     """A run's predictions by sample; what two runs have in common is kept once."""
 
     def kept(file: Path) -> str:
@@ -111,13 +110,13 @@ def _pictures(
         return key
 
     scores = {key[0]: value for key, value in sample_scores(run, score).items()}
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for picture in run.pictures:
         image, truth = kept(picture.image), kept(picture.truth)
         # Another data set may have a sample of the same name.
         sample = f"{picture.id}:{image}:{truth}"
         samples[sample] = {"id": picture.id, "image": image, "truth": truth, "axes": picture.axes}
-        found[sample] = {"probability": kept(picture.probability)}
+        found[sample] = {"probability": kept(picture.probability), "threshold": picture.threshold}
         if picture.id in scores:
             found[sample]["score"] = f"{heading(score)} {scores[picture.id]:.3f}"
     return found

@@ -18,7 +18,7 @@ from birdlab.loggers import read_history
 from birdlab.metrics import ReliabilityCurve
 from birdlab.run import Run
 
-Status = Literal["finished", "failed", "interrupted", "pruned", "running", "damaged"]
+Status = Literal["finished", "failed", "interrupted", "pruned", "running", "damaged", "repeated"]
 Content = TypeVar("Content")
 
 MARKER = "birdlab_report.json"
@@ -37,6 +37,7 @@ class Picture:
         truth: file of the true mask, 0 or 255.
         probability: file of what was predicted, 255 standing for 1.
         axes: what width and height stand for, in words.
+        threshold: of the run's probabilities.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Picture:
     truth: Path
     probability: Path
     axes: str
+    threshold: float
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class RunRecord:
     Attributes:
         directory: where it lies.
         name: unique in the report.
-        status: how the run ended; ``damaged`` if it says it finished and lacks what a finished run has.
+        status: how the run ended; ``damaged`` if it says it finished and lacks what a finished run has,
+            ``repeated`` if another one is the same once more.
         reason: why it is not finished, or what of a finished run can't be used; empty if nothing is amiss.
         config: leaves by dotted key.
         scores: test scores as ``BLOCK/NAME``, e.g. ``test_tuned/iou``; and of validation
@@ -67,7 +70,6 @@ class RunRecord:
         reliability: what was predicted, ``pixels`` for one, and how reliably; one of each fold.
         splits: how many samples there are of each.
         pictures: of some test samples.
-        threshold: of the pictures' probabilities.
     """
 
     directory: Path
@@ -84,7 +86,6 @@ class RunRecord:
     reliability: Sequence[tuple[str, ReliabilityCurve]] = ()
     splits: Mapping[str, int] = field(default_factory=dict)
     pictures: Sequence[Picture] = ()
-    threshold: float = 0.5
 
     @property
     def block(self) -> str:
@@ -165,10 +166,7 @@ def read_run(directory: Path, name: str) -> RunRecord:
     reference_samples = tried("references.csv", lambda: _read_table(run.references)) or []
     reliability = tried("figures/calibration.csv", lambda: _read_reliability(run.figures)) or []
     splits = tried("splits.json", lambda: run.read_json("splits.json")) or {}
-    threshold, pictures = tried("figures/samples", lambda: _read_pictures(run.figures / "samples")) or (
-        0.5,
-        [],
-    )
+    pictures = tried("figures/samples", lambda: _read_pictures(run.figures / "samples")) or []
     scores = {
         f"{block}/{score}": value
         for block, values in metrics.items()
@@ -197,7 +195,6 @@ def read_run(directory: Path, name: str) -> RunRecord:
         reliability=reliability,
         splits={str(split): len(ids) for split, ids in splits.items() if isinstance(ids, list)},
         pictures=pictures,
-        threshold=threshold,
     )
 
 
@@ -302,21 +299,22 @@ def _read_reliability(folder: Path) -> list[tuple[str, ReliabilityCurve]]:
     return [(counted, ReliabilityCurve(count.long(), probability, frequency))]
 
 
-def _read_pictures(folder: Path) -> tuple[float, list[Picture]]:
+def _read_pictures(folder: Path) -> list[Picture]:
     if not (folder / "samples.json").is_file():
-        return 0.5, []
+        return []
     content = json.loads((folder / "samples.json").read_text(encoding="utf-8"))
-    pictures = [
+    threshold = float(content["threshold"])
+    return [
         Picture(
             id=str(entry["id"]),
             image=_inside(folder, entry["image"]),
             truth=_inside(folder, entry["truth"]),
             probability=_inside(folder, entry["probability"]),
             axes=_axes(entry),
+            threshold=threshold,
         )
         for entry in content["samples"]
     ]
-    return float(content["threshold"]), pictures
 
 
 def _axes(entry: Mapping[str, Any]) -> str:

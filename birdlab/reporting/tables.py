@@ -121,8 +121,24 @@ def summary_table(conditions: Sequence[Condition], rankings: Mapping[str, Rankin
         f"{baseline.label if baseline else 'every other condition'} (p < .05; "
         "bootstrap over seeds and recordings, paired by recording, with Student's t; Holm-corrected)."
         + _measured_on([run for condition in conditions for run in condition.runs], costs)
+        + _incomplete(ordered)
     )
     return Table("Scores on the test split", headings, tuple(rows), note)
+
+
+def _incomplete(conditions: Sequence[Condition]) -> str:
+    """For a note: which cross-validations lack folds, so that their scores are of other samples."""
+    found = []
+    for condition in conditions:
+        for run in condition.runs:
+            there = run.facts.get("folds", 1)
+            for key, value in run.config.items():
+                wanted = value if key.startswith("data.") and key.endswith(".folds") else None
+                if wanted and run.config.get(f"{key.removesuffix('s')}_tests") is True and there != wanted:
+                    found.append(f"{condition.label} (seed {run.config.get('seed')}: {there} of {wanted})")
+    return (
+        f" Folds are missing, so that these are scores of other samples: {'; '.join(found)}." if found else ""
+    )
 
 
 def comparison_table(ranking: Ranking) -> Table:

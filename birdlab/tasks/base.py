@@ -1,5 +1,6 @@
 """What both tasks share: the optimizer and its schedule, randomness, plain checkpoints."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanMetric
 
+from birdlab.errors import BirdlabError
 from birdlab.metrics import MeanLoss, ReliabilityCurve
 from birdlab.models.weights import load_strictly
 
@@ -101,6 +103,7 @@ class Task(LightningModule):
         self.loss = loss
         self.register_buffer("temperature", torch.tensor(1.0))
         self.validated = {}
+        self._just_validated = False
         optimizer([nn.Parameter(torch.zeros(1))])  # so that a setting out of range shows now
         self.optimizer = optimizer
         self.scheduler = scheduler
@@ -142,10 +145,19 @@ class Task(LightningModule):
         filled = {}
         if steps_argument:
             by_step = schedule.get("interval") == "step"
-            filled[steps_argument] = (
-                int(self.trainer.estimated_stepping_batches) if by_step else self.trainer.max_epochs
+            length = self.trainer.estimated_stepping_batches if by_step else self.trainer.max_epochs
+            if length in (None, -1, math.inf):
+                raise BirdlabError(
+                    f"trainer.max_epochs={self.trainer.max_epochs}: this schedule is as long as the "
+                    "training, which must have an end. Give a number, or set scheduler=none."
+                )
+            filled[steps_argument] = int(length)
+        scheduler = make(optimizer, **filled)
+        if isinstance(scheduler, ReduceLROnPlateau) and schedule.get("interval") == "step":
+            raise BirdlabError(
+                "scheduler.interval=step: whether a score got better is seen once an epoch; set epoch."
             )
-        return {"optimizer": optimizer, "lr_scheduler": schedule | {"scheduler": make(optimizer, **filled)}}
+        return {"optimizer": optimizer, "lr_scheduler": schedule | {"scheduler": scheduler}}
 
     def make_optimizer(self) -> Optimizer:
         """One rate for all parameters."""
@@ -171,9 +183,14 @@ class Task(LightningModule):
             logger.save()
         for config in self.trainer.lr_scheduler_configs:
             metric = self.trainer.callback_metrics.get(str(config.monitor))
-            # There is none yet if the training ends before its first validation, as with trainer.max_steps.
-            if isinstance(config.scheduler, ReduceLROnPlateau) and metric is not None:
+            # There is none before the first validation, and an old one where not every epoch is validated.
+            due = self._just_validated and (self.current_epoch + 1) % config.frequency == 0
+            if isinstance(config.scheduler, ReduceLROnPlateau) and metric is not None and due:
                 config.scheduler.step(float(metric))
+        self._just_validated = False
+
+    def on_validation_end(self) -> None:
+        self._just_validated = not self.trainer.sanity_checking
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["birdlab"] = {"config": self.settings, "validation": self.validated}

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
-from birdlab.reporting.conditions import conditions, factors, overridden, short_names
+from birdlab import config
+from birdlab.reporting.conditions import conditions, factors, overridden, short_names, with_repeats_marked
 from birdlab.reporting.read import RunRecord, flat
 
 BASE = {"name": "study", "seed": 0, "loader.num_workers": 2}
@@ -123,6 +125,39 @@ def test_what_callbacks_do_to_a_training_sets_runs_apart_and_what_they_draw_does
         for n in (1, 2)
     ]
     assert overridden(runs) == ["callbacks.fitted.penalty"]
+
+
+def test_a_run_once_more_is_no_further_seed() -> None:
+    first, again, other = (
+        replace(record(name, seed=seed, data__root=f"/{name}"), facts={"began": at, "data_hash": "5ca1e"})
+        for name, seed, at in (("first", 0, 5.0), ("again", 0, 9.0), ("other", 1, 7.0))
+    )
+    failed = replace(first, name="failed", status="failed", facts={"began": 99.0})
+    marked = with_repeats_marked([first, again, other, failed])
+    assert [one.status for one in marked] == ["repeated", "finished", "finished", "failed"]
+    assert marked[0].reason == "again is the same, and began later"
+    (condition,) = conditions(marked)
+    assert [run.name for run in condition.runs] == ["again", "other"]
+
+
+def test_where_runs_log_and_what_they_draw_sets_none_apart() -> None:
+    texts = (
+        "{logger: {csv: {_target_: Csv}}, callbacks: {panels: {_target_: Panels}}}",
+        "{logger: {wandb: {_target_: Wandb, project: a}}}",
+        "{callbacks: {errors: {_target_: Errors}, last: {_target_: Checkpoint}}}",
+    )
+    runs = [from_config(f"{seed}", text, seed) for seed, text in enumerate(texts)]
+    assert factors(runs) == {}
+    assert [len(found.runs) for found in conditions(runs)] == [3]
+
+
+@pytest.mark.parametrize("name", ["early_stopping", "averaged"])
+def test_choices_that_add_to_another_one_are_known_by_their_name(name: str) -> None:
+    runs = [
+        replace(record(choice), config=flat(OmegaConf.to_container(config.compose([f"callbacks={choice}"]))))
+        for choice in ("default", name)
+    ]
+    assert factors(runs)["callbacks"] == ["default", name]
 
 
 def test_a_group_is_named_after_its_choice_and_brings_its_settings_along() -> None:

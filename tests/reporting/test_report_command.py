@@ -13,7 +13,10 @@ import pytest
 
 from birdlab.errors import BirdlabError
 from birdlab.report import report
-from birdlab.reporting.read import read_run
+from birdlab.reporting.comparison import Ranking
+from birdlab.reporting.conditions import Condition
+from birdlab.reporting.read import RunRecord, read_run
+from birdlab.reporting.tables import summary_table
 
 MakeRun = Callable[..., Path]
 
@@ -93,6 +96,21 @@ def test_tables_set_in_bold_what_the_comparison_supports(written: Path) -> None:
     assert latex.count(r"\textbf{0.") == 2
     assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 4
     assert r"015\_sgd\_lr-0.0001\_seed-0 & failed" in latex
+
+
+def test_folds_that_are_missing_are_named() -> None:
+    def of(label: str, folds: int) -> Condition:
+        facts, keys = {"folds": folds}, {"seed": 3, "data.folds": 5, "data.fold_tests": True}
+        run = RunRecord(Path(label), label, "finished", config=keys, facts=facts, scores={"test/iou": 0.5})
+        return Condition(label, {}, (run,))
+
+    def note(*groups: Condition) -> str:
+        return summary_table(groups, {"iou": Ranking("iou", groups[0], ())}, "iou").note
+
+    assert "Folds are missing" not in note(of("whole", 5))
+    assert "Folds are missing, so that these are scores of other samples: cut (seed 3: 4 of 5)." in note(
+        of("whole", 5), of("cut", 4)
+    )
 
 
 def test_comparisons_are_corrected(written: Path) -> None:

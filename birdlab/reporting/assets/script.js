@@ -118,7 +118,7 @@ if (data) {
       row.append(figure);
       target.append(row);
       Promise.all([truth, ...said].map((image) => image.decode())).then(() =>
-        overlay(canvas, caption, truth, said, [a.threshold, b.threshold]));
+        overlay(canvas, caption, truth, said, [a, b].map((run) => run.pictures[key].threshold)));
     }
   }
 
