@@ -157,7 +157,9 @@ class Task(LightningModule):
             raise BirdlabError(
                 "scheduler.interval=step: whether a score got better is seen once an epoch; set epoch."
             )
-        return {"optimizer": optimizer, "lr_scheduler": schedule | {"scheduler": scheduler}}
+        # Lightning would ask for the score after every epoch; `on_train_epoch_end` looks for it.
+        schedule |= {"scheduler": scheduler, "reduce_on_plateau": False}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def make_optimizer(self) -> Optimizer:
         """One rate for all parameters."""
