@@ -12,6 +12,7 @@ from birdlab.data.source import SPLITS
 from birdlab.errors import BirdlabError, command
 from birdlab.evaluate import data_config, evaluate_run
 from birdlab.files import write_csv
+from birdlab.options import Trust
 from birdlab.run import Run
 
 app = typer.Typer(add_completion=False)
@@ -30,7 +31,7 @@ def main(
         typer.Option(help="A new folder; by default RUN/analysis_SPLIT."),
     ] = None,
     samples: Annotated[int, typer.Option(help="How many of the worst are shown.", min=1)] = 10,
-    trust: Annotated[bool, typer.Option(help="Build what birdlab doesn't ship, too.")] = False,
+    trust: Trust = False,
 ) -> None:
     """Score each sample, set scores against SNR, foreground and call length, and draw the worst ones."""
     with command():

@@ -16,8 +16,12 @@ from birdlab.metrics.classification import confusion_matrix
 Row = Mapping[str, Any]
 """Of one sample, as in ``scores.csv``."""
 
-FACTORS = ("snr_db", "foreground_share", "call_s")
-"""What scores are set against, where it is known: columns of ``scores.csv``."""
+FACTORS = {
+    "snr_db": "SNR of the loudest call (dB)",
+    "foreground_share": "foreground in the mask",
+    "call_s": "mean length of a call (s)",
+}
+"""What scores are set against, where it is known: columns of ``scores.csv``, and what they are in words."""
 
 _MOST_BINS, _FEWEST_SAMPLES = 6, 8
 _RESAMPLED = 2000

@@ -19,7 +19,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
-from birdlab.errors import BirdlabError
+from birdlab.errors import BirdlabError, first_line
 
 _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
@@ -366,9 +366,7 @@ def parameters(target: str) -> frozenset[str]:
     except (ImportError, ValueError, AttributeError) as error:
         extra = _EXTRAS.get(target.split(".")[0])
         way_out = f"; install it with pip install 'birdlab[{extra}]'" if extra else ""
-        raise BirdlabError(
-            f"_target_={target} can't be imported ({str(error).splitlines()[0]}){way_out}."
-        ) from error
+        raise BirdlabError(f"_target_={target} can't be imported ({first_line(error)}){way_out}.") from error
     return frozenset("**" if p.kind is p.VAR_KEYWORD else name for name, p in accepted.items())
 
 

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig, ListConfig
 
 from birdlab.cores import cpu_count
-from birdlab.errors import BirdlabError
+from birdlab.errors import BirdlabError, first_line
 
 Kind = Literal["cpu", "cuda", "mps"]
 
@@ -145,7 +145,7 @@ def _try_compiler(device: torch.device) -> None:
     except Exception as error:
         needed = "Triton" if device.type == "cuda" else "a C++ compiler"
         raise BirdlabError(
-            f"compile=true, but torch.compile doesn't work here ({str(error).splitlines()[0]}). Install "
+            f"compile=true, but torch.compile doesn't work here ({first_line(error)}). Install "
             f"{needed}, or set compile=false."
         ) from error
 

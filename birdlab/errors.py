@@ -13,6 +13,11 @@ class BirdlabError(ValueError):
     """
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says, or else its name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 @contextmanager
 def command() -> Iterator[None]:
     """Around a command's body: the user's mistakes end it with their message and status 2."""

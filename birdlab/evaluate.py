@@ -18,6 +18,7 @@ from birdlab.devices import use_one
 from birdlab.errors import BirdlabError, command
 from birdlab.evaluation import Evaluation, compared, score
 from birdlab.files import write_json
+from birdlab.options import Trust
 from birdlab.process import quieten
 from birdlab.run import Run
 from birdlab.tasks import Task
@@ -157,7 +158,7 @@ def main(
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Write the scores to this JSON file.")] = None,
-    trust: Annotated[bool, typer.Option(help="Build what birdlab doesn't ship, too.")] = False,
+    trust: Trust = False,
 ) -> None:
     """Score a finished run on a split of its own data set or of another one, or its false alarms."""
     with command():

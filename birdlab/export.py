@@ -16,8 +16,9 @@ from torch import nn
 
 from birdlab import __version__, config
 from birdlab import licence as licences
-from birdlab.errors import BirdlabError, command
+from birdlab.errors import BirdlabError, command, first_line
 from birdlab.files import replacing
+from birdlab.options import Trust
 from birdlab.prediction.onnx_network import mask_facts, run_file, species_facts, written
 from birdlab.prediction.run_network import RunNetwork
 from birdlab.prediction.run_species import RunNamer
@@ -129,7 +130,7 @@ def _graph(model: nn.Module, samples: int) -> Any:
                 dynamic_shapes=({0: torch.export.Dim("samples", min=1)},),
             )
     except (torch.onnx.OnnxExporterError, torch._dynamo.exc.TorchDynamoException) as error:
-        first = str(error).splitlines()[0]
+        first = first_line(error)
         raise BirdlabError(f"{type(model).__name__} can't be expressed in ONNX: {first}") from error
     assert program is not None
     return program.model_proto
@@ -169,7 +170,7 @@ def main(
         str | None, typer.Option(help="Of the training data, to be kept in the file, e.g. 'CC BY-NC 4.0'.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
-    trust: Annotated[bool, typer.Option("--trust", help="Build what birdlab doesn't ship, too.")] = False,
+    trust: Trust = False,
 ) -> None:
     """Write one ONNX file that takes audio of any length and needs nothing but onnxruntime."""
     with command():

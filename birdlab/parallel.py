@@ -4,9 +4,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
@@ -15,6 +14,7 @@ from typing import TypeVar
 import cv2
 import torch
 
+from birdlab.ahead import ahead
 from birdlab.errors import BirdlabError
 
 Item = TypeVar("Item")
@@ -40,14 +40,8 @@ def mapped(
         return
     # "spawn": a forked child would inherit held locks, among them those of torch's threads.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-    waiting: deque[Future[Result]] = deque()
     try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from ahead(pool, function, items, 2 * workers)
     except BrokenProcessPool as error:
         raise BirdlabError(
             f"A process that was {doing} died, perhaps for want of memory: close other programs and start "

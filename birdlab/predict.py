@@ -16,8 +16,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from birdlab.allocator import keep_freed_memory
+from birdlab.audio.grid import Grid
 from birdlab.cores import cpu_count
 from birdlab.errors import BirdlabError, command
+from birdlab.options import Trust
 from birdlab.prediction import batch, summaries
 from birdlab.prediction.denoise import FLOOR_DB
 from birdlab.prediction.inputs import collect
@@ -86,7 +88,7 @@ def main(
         bool, typer.Option("--boxes", help="Boxes as people draw them, pauses included, not single sounds.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
-    trust: Annotated[bool, typer.Option("--trust", help="Build what birdlab doesn't ship, too.")] = False,
+    trust: Trust = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Files at once. [one per core]")] = None,
 ) -> None:
     """Find birds in recordings of any length and format. Finished files are skipped, so any interruption does
@@ -131,21 +133,37 @@ def main(
         todo = batch.plan(files, output, work, overwrite=overwrite)
         with _bar(todo) as progress:
             records, failures = batch.run(todo, workers=workers or cpu_count(), progress=progress)
-        everything, others = records, 0
-        if records:
-            everything, others = summaries.with_earlier(records, output)
-            reasons = [(str(failure.path), failure.reason) for failure in failures]
-            with batch.written_below(output):
-                summaries.write_tables(everything, output, all_events="raven" in tables)
-                if page:
-                    summaries.write_page(everything, output, work.grid, reasons, page_events)
+        notes = _summarised(records, failures, output, tables, work.grid, page_events if page else None)
         _report(records, failures, output, skipped=len(todo.done), found=work.found)
-        if more := len(everything) - len(records):
-            print(f"The summary is also of {more} files that were finished there before, in the same way.")
-        if others:
-            print(f"The summary is not of {others} files that were finished there with other settings.")
+        for note in notes:
+            print(note)
         if failures:
             sys.exit(1)
+
+
+def _summarised(
+    records: Sequence[Record],
+    failures: Sequence[batch.Failure],
+    output: Path,
+    tables: Sequence[str],
+    grid: Grid,
+    page_events: int | None,
+) -> list[str]:
+    """Write what is over all files; what is to be said of it."""
+    if not records:
+        return []
+    everything, others = summaries.with_earlier(records, output)
+    with batch.written_below(output):
+        summaries.write_tables(everything, output, all_events="raven" in tables)
+        if page_events is not None:
+            reasons = [(str(failure.path), failure.reason) for failure in failures]
+            summaries.write_page(everything, output, grid, reasons, page_events)
+    notes = []
+    if more := len(everything) - len(records):
+        notes.append(f"The summary is also of {more} files that were finished there before, in the same way.")
+    if others:
+        notes.append(f"The summary is not of {others} files that were finished there with other settings.")
+    return notes
 
 
 def _threshold(network: Network, threshold: float | None, precision: float | None) -> float:

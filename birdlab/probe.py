@@ -18,6 +18,7 @@ from birdlab.errors import BirdlabError, command
 from birdlab.figures.probing import few_recordings
 from birdlab.figures.style import save
 from birdlab.files import write_csv
+from birdlab.options import Trust
 from birdlab.probing.backbone import Backbone
 from birdlab.probing.curve import Fold, Point, folds_of, learning_curve, summary, unheard
 from birdlab.probing.embeddings import embedded
@@ -175,7 +176,7 @@ def main(
         "outputs/probe"
     ),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
-    trust: Annotated[bool, typer.Option(help="Build what birdlab doesn't ship, too.")] = False,
+    trust: Trust = False,
 ) -> None:
     """Score a linear head on embeddings in cross-validation, with few recordings of each species and all."""
     with command():

@@ -27,6 +27,7 @@ from birdlab.config import check_trusted, quoted
 from birdlab.data.source import recording_of
 from birdlab.errors import BirdlabError
 from birdlab.files import write_json, write_text
+from birdlab.untrusted import load_plain
 
 METRICS_SCHEMA = 1
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -164,13 +165,7 @@ class Run:
         """
         if not path.is_file():
             raise BirdlabError(f"{path} is absent: {self.directory} has no finished epoch yet.")
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise BirdlabError(
-                f"{path} can't be loaded as plain weights: it is damaged, or made to run a program when "
-                f"loaded ({str(error).splitlines()[0]})"
-            ) from error
+        content = load_plain(path)
         if not isinstance(content, dict) or "state_dict" not in content:
             raise BirdlabError(f"{path} is no checkpoint of birdlab: it has no state_dict.")
         return content

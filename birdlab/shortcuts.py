@@ -1,7 +1,5 @@
 """What a species model could learn without hearing the bird: the baseline beside every result."""
 
-from collections.abc import Collection, Sequence
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,8 +8,6 @@ from birdlab.audio.mel import power_of
 from birdlab.data.classification import ClassificationData
 from birdlab.data.source import Split
 
-WITHIN = "accuracy_within_"
-"""Followed by a collection, the name of the score that `within_origin` finds."""
 _TOP_DB = 60.0
 _RIDGE = 1e-2
 
@@ -87,32 +83,6 @@ def targets_of(data: ClassificationData, split: Split) -> Tensor:
 def origins_of(data: ClassificationData, split: Split) -> list[str]:
     """The collection of each sample of a split, for accuracy within each; empty where not known."""
     return [sample.origin for sample in data.labelled(split)]
-
-
-def within_origin(
-    logits: Tensor, labels: Tensor, origins: Sequence[str], origins_of: Sequence[Collection[str]]
-) -> dict[str, float]:
-    """Accuracy among the species of one collection, for samples of that collection.
-
-    The species of other collections are ruled out first, so that knowing the collection alone is worth
-    nothing.
-
-    Args:
-        logits: [N, K].
-        labels: int64 [N].
-        origins: of each sample.
-        origins_of: the collections that each species is in.
-
-    Returns:
-        Accuracy by collection; nothing for samples without one.
-    """
-    accuracy = {}
-    for origin in sorted({each for each in origins if each}):
-        rows = torch.tensor([each == origin for each in origins])
-        mine = torch.tensor([origin in each for each in origins_of])
-        guess = logits[rows].masked_fill(~mine, -torch.inf).argmax(dim=1)
-        accuracy[origin] = float((guess == labels[rows]).double().mean())
-    return accuracy
 
 
 def origins_of_species(data: ClassificationData) -> list[set[str]]:

@@ -17,6 +17,7 @@ from rich.progress import track
 from birdlab.allocator import keep_freed_memory
 from birdlab.cores import cpu_count
 from birdlab.errors import command
+from birdlab.options import Trust
 from birdlab.prediction.naming import Namer, stretches
 from birdlab.prediction.network import Network
 from birdlab.prediction.opening import open_any
@@ -69,7 +70,7 @@ app = typer.Typer(add_completion=False)
 def main(
     runs: Annotated[list[Path], typer.Argument(help="Run directories, or files that birdlab.export wrote.")],
     minutes: Annotated[float, typer.Option(min=1.0, help="Of audio, three times for each figure.")] = 2.0,
-    trust: Annotated[bool, typer.Option(help="Build what birdlab doesn't ship, too.")] = False,
+    trust: Trust = False,
 ) -> None:
     """Measure; what is found of a run is kept there, for its report and its model card."""
     keep_freed_memory()

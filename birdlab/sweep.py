@@ -20,7 +20,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from birdlab import config
-from birdlab.errors import BirdlabError
+from birdlab.errors import BirdlabError, first_line
 from birdlab.files import write_json
 from birdlab.run import Run
 
@@ -212,7 +212,7 @@ def parsed(words: Sequence[str], loader: ConfigLoader | None = None) -> list[Ove
         try:
             overrides.append(parser.parse_override(word))
         except HydraException as error:
-            raise BirdlabError(f"{word}: this can't be read ({str(error).splitlines()[0]}).") from error
+            raise BirdlabError(f"{word}: this can't be read ({first_line(error)}).") from error
     return overrides
 
 

@@ -15,7 +15,6 @@ from birdlab.shortcuts import (
     origins_of,
     origins_of_species,
     targets_of,
-    within_origin,
 )
 
 RATE = 16_000
@@ -79,20 +78,10 @@ def test_features_by_hand(tmp_path: Path) -> None:
     assert loud[5] == loud[6] == pytest.approx(0.5, abs=0.1)
 
 
-def test_accuracy_within_an_origin_rules_out_the_others(tmp_path: Path) -> None:
+def test_collections_are_those_of_the_recordings(tmp_path: Path) -> None:
     data = noise_data(tmp_path / "data", ant={}, bat={}, cat={})
     assert origins_of_species(data) == [{"wild"}, {"wild"}, {"zoo"}]
     assert set(origins_of(data, "test")) == {"wild", "zoo"}
-    logits = torch.tensor([[1.0, 2.0, 9.0], [3.0, 2.0, 9.0], [9.0, 2.0, 1.0]])
-    labels, apart = torch.tensor([1, 1, 2]), [{"wild"}, {"wild"}, {"zoo"}]
-    assert within_origin(logits, labels, ["wild", "wild", "zoo"], apart) == {"wild": 0.5, "zoo": 1.0}
-    assert within_origin(logits, labels, ["", "", ""], [{""}] * 3) == {}
-
-
-def test_a_species_of_two_collections_counts_in_both() -> None:
-    logits, labels = torch.eye(3) * 5, torch.tensor([0, 1, 2])
-    scores = within_origin(logits, labels, ["wild", "wild", "zoo"], [{"wild"}, {"wild", "zoo", ""}, {"zoo"}])
-    assert scores == {"wild": 1.0, "zoo": 1.0}
 
 
 def test_species_count_alike_however_many_recordings_they_have(tmp_path: Path) -> None:

@@ -33,10 +33,10 @@ _MISSING_S = 0.1
 """MP3 headers may promise a frame or two (26 ms each) more than there is; beyond this the file was cut."""
 
 _STREAM_BYTES = (1 << 31, (1 << 32) - 1)
-"""Programs that write WAV into a pipe don't know its length and claim the most that a signed or an unsigned
-number of 32 bits holds, to within the"""
+"""Programs that write WAV into a pipe don't know its length and claim about the most that a signed or an
+unsigned number of 32 bits holds."""
 _STREAM_SLACK = 1 << 16
-"""bytes of their headers and buffers."""
+"""How far from that a claim may be: programs count headers and buffers in, or out."""
 
 _OGG_PAGE_BYTES = 27 + 255 + 255 * 255
 _OGG_END = 0x04
@@ -76,7 +76,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def info(path: Path) -> AudioInfo:
-    """What the header of a recording says, without decoding it (but an MP3 that doesn't state its length).
+    """What the header of a recording says; an MP3 that doesn't say how long it is has its frames counted.
 
     Args:
         path: WAV, FLAC, Ogg, MP3 or AIFF, recognised by content: the suffix doesn't matter.

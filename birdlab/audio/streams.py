@@ -42,7 +42,7 @@ class Recording:
 
     @classmethod
     def open(cls, path: Path) -> "Recording":
-        """What the header says; an MP3 whose header doesn't count its frames is decoded once.
+        """What the header says; see `birdlab.audio.io.info`.
 
         Raises:
             BirdlabError: for a file that is absent, empty, visibly truncated or not a recording.

@@ -12,9 +12,8 @@ import mmap
 import os
 import shutil
 import sys
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +24,10 @@ import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import birdlab
+from birdlab.ahead import ahead
+from birdlab.bars import counting
 from birdlab.data.source import Decoded, Sample, Source
 from birdlab.data.threads import in_spite_of_others
 from birdlab.errors import BirdlabError
@@ -206,7 +205,7 @@ def _write(partial: Path, source: Source, name: str, samples: Sequence[Sample], 
     with ExitStack() as stack:
         files = {field: stack.enter_context(_file(partial, field).open("wb")) for field in fields}
         text = stack.enter_context((partial / "manifest.json").open("w", encoding="utf-8"))
-        progress = stack.enter_context(_progress())
+        progress = stack.enter_context(counting())
         bar = progress.add_task(f"Reading the {name} split, once", total=len(samples))
         json.dump(manifest, text)
         for field, file in files.items():
@@ -229,11 +228,6 @@ def _file(directory: Path, field: str) -> Path:
     return directory / f"{field}.npy"
 
 
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
-
-
 def _decoded(source: Source, samples: Sequence[Sample], workers: int) -> Iterator[Decoded]:
     """What the source makes of each sample, in order.
 
@@ -244,14 +238,7 @@ def _decoded(source: Source, samples: Sequence[Sample], workers: int) -> Iterato
     # Or torch would start as many threads again for every one of ours.
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        # Submitting a few ahead, rather than all, bounds the results that wait for a slow one before them.
-        waiting: deque[Future[Decoded]] = deque()
-        for sample in samples:
-            waiting.append(pool.submit(_decode, source, sample))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from ahead(pool, lambda sample: _decode(source, sample), samples, 2 * workers)
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)

@@ -1,6 +1,5 @@
 """From a table of recordings to those that a study uses: each step a pure function, its effect counted."""
 
-import hashlib
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -11,6 +10,7 @@ from rich import box
 from rich.table import Table
 
 from birdlab.data.pairs import listed
+from birdlab.data.splits import drawn
 from birdlab.errors import BirdlabError
 
 
@@ -198,7 +198,7 @@ def balanced(recordings: Sequence[Recording], seed: int) -> list[Recording]:
     least = min(Counter(each.species for each in recordings).values())
     taken: Counter[str] = Counter()
     kept = []
-    for recording in sorted(recordings, key=lambda each: _draw(seed, each.id)):
+    for recording in sorted(recordings, key=lambda each: drawn(seed, each.id)):
         if taken[recording.species] < least:
             taken[recording.species] += 1
             kept.append(recording)
@@ -215,10 +215,6 @@ def check_known(names: Collection[str], found: Mapping[str, object] | Collection
         raise BirdlabError(
             f"data.species: no recordings of {listed(unknown)}. There are {listed(sorted(found))}."
         )
-
-
-def _draw(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 
 def _chosen(table: Sequence[Recording], rules: Rules, why: str = "") -> tuple[str, ...]:

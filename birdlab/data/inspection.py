@@ -8,10 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from birdlab import __version__
+from birdlab.bars import counting
 from birdlab.cores import cpu_count
 from birdlab.data.cache import default_directory
 from birdlab.data.threads import in_spite_of_others
@@ -52,11 +50,7 @@ def inspected(files: Sequence[Path], measure: Callable[[Path], float], method: s
         except BirdlabError as error:
             return str(error)
 
-    bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        ThreadPoolExecutor(cpu_count()) as pool,
-        Progress(*bar, console=Console(stderr=True), transient=True) as progress,
-    ):
+    with ThreadPoolExecutor(cpu_count()) as pool, counting() as progress:
         task = progress.add_task("Looking at the recordings, once", total=len(missing))
         for file, finding in zip(missing, pool.map(look, missing), strict=True):
             found[file] = finding

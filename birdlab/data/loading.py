@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from birdlab.data.augment import Augmentation
 from birdlab.data.cache import Arrays
 from birdlab.data.source import Image, Mask, Sample, SegmentationSource
 from birdlab.errors import BirdlabError
+
+if TYPE_CHECKING:  # reports and predictions would import albumentations
+    from birdlab.data.augment import Augmentation
 
 Batch = dict[str, Any]
 """``image`` uint8 [B, F, T], ``mask`` uint8 [B, F, T], ``id`` list[str] and, for scores at native size,
@@ -114,7 +116,7 @@ class SegmentationDataset(Dataset[Item]):
     def __init__(
         self,
         arrays: Arrays,
-        augment: Augmentation | None = None,
+        augment: "Augmentation | None" = None,
         source: SegmentationSource | None = None,
         samples: Sequence[Sample] = (),
     ) -> None:

@@ -152,7 +152,7 @@ def _capped(samples: Sequence[Sample], split: Split, cap: int | None, seed: int)
         return samples
     if cap < 1:
         raise BirdlabError(f"data.n_{split}={cap}: give at least 1, or null for all.")
-    return sorted(samples, key=lambda sample: _draw(seed, sample.id))[:cap]
+    return sorted(samples, key=lambda sample: drawn(seed, sample.id))[:cap]
 
 
 def _partition(
@@ -171,7 +171,7 @@ def _partition(
         held[group][kind] += 1
     draws = []
     for attempt in range(_DRAWS):
-        order = sorted(sizes, key=lambda group: _draw(seed, f"{attempt}:{group}"))
+        order = sorted(sizes, key=lambda group: drawn(seed, f"{attempt}:{group}"))
         parts = _dealt(order, held, shares)
         got: Counter[tuple[int, str]] = Counter()
         for group, part in parts.items():
@@ -236,7 +236,8 @@ def _spread(parts: dict[str, int], held: dict[str, Counter[str]], wanted: Sequen
                 parts[moved] = part
 
 
-def _draw(seed: int, name: str) -> bytes:
+def drawn(seed: int | str, name: str) -> bytes:
+    """A number by lot for each name, whatever their order."""
     return hashlib.sha256(f"{seed}:{name}".encode()).digest()
 
 

@@ -5,6 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from scipy.cluster.hierarchy import DisjointSet
+
 from birdlab.data.curation import Recording
 from birdlab.data.pairs import listed
 from birdlab.data.source import recording_id
@@ -26,34 +28,27 @@ def sessions(recordings: Sequence[Recording], gap: int) -> dict[str, str]:
     Returns:
         The group of each recording by id: the id of one of its recordings.
     """
-    leader = {each.id: each.id for each in recordings}
-
-    def find(name: str) -> str:
-        while leader[name] != name:
-            name = leader[name]
-        return name
-
-    def join(one: str, other: str) -> None:
-        low, high = sorted((find(one), find(other)))
-        leader[high] = low
-
+    together = DisjointSet(each.id for each in recordings)
     first_by: dict[str, str] = {}
     first_of: dict[str, str] = {}
     numbered: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
     for each in recordings:
         if each.author:
-            join(first_by.setdefault(each.author, each.id), each.id)
+            together.merge(first_by.setdefault(each.author, each.id), each.id)
         # Channels of one recording, which data sets keep as files of their own, are one group.
         recording = recording_id(each.id)
-        join(first_of.setdefault(recording, each.id), each.id)
+        together.merge(first_of.setdefault(recording, each.id), each.id)
         if number := re.fullmatch(r"XC(\d+)", recording):
             numbered[each.species].append((int(number[1]), each.id))
     for visits in numbered.values():
         visits.sort()
         for (before, one), (after, other) in pairwise(visits):
             if after - before <= gap:
-                join(one, other)
-    return {each.id: find(each.id) for each in recordings}
+                together.merge(one, other)
+    first: dict[str, str] = {}
+    for group in together.subsets():
+        first |= dict.fromkeys(group, min(group))
+    return {each.id: first[each.id] for each in recordings}
 
 
 def check_divisible(recordings: Sequence[Recording], groups: Mapping[str, str], parts: int) -> None:

@@ -9,15 +9,8 @@ from birdlab.data.classification import ClassificationData
 from birdlab.data.module import SourceData
 from birdlab.data.source import Split
 from birdlab.evaluation.result import Evaluation, compared, sample_table
-from birdlab.metrics import SpeciesScores
-from birdlab.shortcuts import (
-    WITHIN,
-    LoudnessBandwidthLength,
-    origins_of,
-    origins_of_species,
-    targets_of,
-    within_origin,
-)
+from birdlab.metrics import WITHIN, SpeciesScores, within_origin
+from birdlab.shortcuts import LoudnessBandwidthLength, origins_of, origins_of_species, targets_of
 from birdlab.tasks.base import Scores, Tested
 from birdlab.tasks.classification import probability_columns
 

@@ -13,11 +13,6 @@ from birdlab.analysis import FACTORS, Bin, with_birds
 from birdlab.figures.style import BLUE, COLUMN, GREY, ORANGE, PAGE, VERMILION, new_figure, styled
 from birdlab.metrics import CoverageCurve, ReliabilityCurve
 
-_LABELS = {
-    "snr_db": "signal-to-noise ratio of the loudest call (dB)",
-    "foreground_share": "foreground in the mask",
-    "call_s": "mean length of a call (s)",
-}
 COUNTED = {
     "pixels": ("that is bird", "predicted probability of bird"),
     "recordings": ("that is right", "confidence"),
@@ -176,7 +171,7 @@ def _dependence(axes: Axes, rows: Sequence[Mapping[str, Any]], bins: Sequence[Bi
         label="IoU, mean and 95 % interval",
     )
     axes.set_ylim(0, 1)
-    axes.set_xlabel(_LABELS[factor])
+    axes.set_xlabel(FACTORS[factor])
     axes.set_ylabel("IoU, errors")
     if factor == "snr_db":
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))

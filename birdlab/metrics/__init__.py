@@ -9,7 +9,7 @@ from birdlab.metrics.calibration import (
     scaled,
     species_temperature,
 )
-from birdlab.metrics.classification import SpeciesScores
+from birdlab.metrics.classification import WITHIN, SpeciesScores, within_origin
 from birdlab.metrics.rows import MeanLoss
 from birdlab.metrics.segmentation import (
     PER_IMAGE,
@@ -26,6 +26,7 @@ __all__ = [
     "PER_IMAGE",
     "REPORTED_THRESHOLDS",
     "THRESHOLDS",
+    "WITHIN",
     "Counts",
     "CoverageCurve",
     "LegacyIoU",
@@ -40,4 +41,5 @@ __all__ = [
     "species_temperature",
     "summarise",
     "threshold_logit",
+    "within_origin",
 ]

@@ -26,13 +26,16 @@ out if it is neither there nor predicted. (All this is what scikit-learn does.) 
 Recordings are ranked by softmax in float64, in multi-label mode by their logits; equal ones share a rank.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from birdlab.metrics.rows import Rows
+
+WITHIN = "accuracy_within_"
+"""Followed by a collection, the name of the score that `within_origin` finds."""
 
 
 class SpeciesScores(Rows):
@@ -202,3 +205,29 @@ def _ranked(score: Tensor, truth: Tensor) -> dict[str, float]:
 def _with_nobody(there: Tensor) -> Tensor:
     """One more column [N, K + 1] that is true where no other one is."""
     return torch.cat([there, ~there.any(dim=1, keepdim=True)], dim=1)
+
+
+def within_origin(
+    logits: Tensor, labels: Tensor, origins: Sequence[str], origins_of: Sequence[Collection[str]]
+) -> dict[str, float]:
+    """Accuracy among the species of one collection, for samples of that collection.
+
+    The species of other collections are ruled out first, so that knowing the collection alone is worth
+    nothing.
+
+    Args:
+        logits: [N, K].
+        labels: int64 [N].
+        origins: of each sample.
+        origins_of: the collections that each species is in.
+
+    Returns:
+        Accuracy by collection; nothing for samples without one.
+    """
+    accuracy = {}
+    for origin in sorted({each for each in origins if each}):
+        rows = torch.tensor([each == origin for each in origins])
+        mine = torch.tensor([origin in each for each in origins_of])
+        guess = logits[rows].masked_fill(~mine, -torch.inf).argmax(dim=1)
+        accuracy[origin] = float((guess == labels[rows]).double().mean())
+    return accuracy

@@ -37,7 +37,7 @@ class Rows(Metric):
         with nullcontext() if self._is_synced else self.sync_context(should_sync=self._to_sync):
             rows: Tensor = dim_zero_cat(self.rows).cpu()
         if not len(rows):
-            raise ValueError(f"{type(self).__name__} has no images to score.")
+            raise ValueError(f"{type(self).__name__} has nothing to score.")
         return rows
 
 

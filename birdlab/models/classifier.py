@@ -12,13 +12,14 @@ from birdlab.models.encoding import Encoding, channels, encoded
 from birdlab.models.frequency_rows import RowFeatures
 from birdlab.models.weights import (
     FirstConv,
-    adapt_first_conv,
     below,
     check_builds_only,
     check_first_conv,
     first_conv_of,
     initial_state,
     load_strictly,
+    replace_first_conv,
+    with_first_conv,
 )
 
 State = Mapping[str, Tensor]
@@ -111,25 +112,6 @@ def head_inputs(net: nn.Module) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def replace_first_conv(net: nn.Module, in_channels: int) -> None:
-    """Let the first convolution take images of so many channels; its filters start from random ones."""
-    name, conv = first_conv_of(net)
-    if conv.in_channels == in_channels:
-        return
-    made = type(conv)(
-        in_channels,
-        conv.out_channels,
-        conv.kernel_size,  # type: ignore[arg-type]
-        conv.stride,  # type: ignore[arg-type]
-        conv.padding,  # type: ignore[arg-type]
-        conv.dilation,  # type: ignore[arg-type]
-        bias=conv.bias is not None,
-    )
-    nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")  # as torchvision's networks
-    parent, _, own = name.rpartition(".")
-    setattr(net.get_submodule(parent), own, made)
-
-
 def start_from(net: nn.Module, state: State, stem: FirstConv, origin: str) -> None:
     """Take over all weights but those of the last layer; the first convolution's are adapted.
 
@@ -144,10 +126,7 @@ def start_from(net: nn.Module, state: State, stem: FirstConv, origin: str) -> No
     first, conv = first_conv_of(net)
     kept = {f"{_name_of(net, head_of(net))}.{own}": value for own, value in head_of(net).state_dict().items()}
     taken = {key: value for key, value in state.items() if key not in kept}
-    weight = taken.get(f"{first}.weight")
-    if weight is not None and weight.ndim == 4:
-        taken[f"{first}.weight"] = adapt_first_conv(weight, conv.in_channels, stem)
-    load_strictly(net, taken | kept, origin)
+    load_strictly(net, with_first_conv(taken, f"{first}.weight", conv.in_channels, stem) | kept, origin)
 
 
 def _of_encoder(state: State, net: nn.Module) -> State:

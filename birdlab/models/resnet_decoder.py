@@ -14,6 +14,7 @@ from birdlab.models.weights import (
     check_first_conv,
     imagenet_state,
     initial_state,
+    replace_first_conv,
     start_with_encoder,
 )
 
@@ -85,8 +86,6 @@ def _encoder(in_channels: int) -> nn.Sequential:
     [B, in_channels, F, T] -> [B, 512, F / 32, T / 32].
     """
     net = resnet34()
-    if in_channels != 3:
-        net.conv1 = nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
-        nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
+    replace_first_conv(net, in_channels)
     del net.avgpool, net.fc
     return nn.Sequential(OrderedDict(net.named_children()))

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_weight
 
-from birdlab.errors import BirdlabError
+from birdlab.errors import BirdlabError, first_line
 from birdlab.run import Run
+from birdlab.untrusted import load_plain
 
 FirstConv = Literal["mean", "mean_scaled", "copy"]
 """How the filters of a first convolution are taken over for another number of channels."""
@@ -41,6 +42,33 @@ def adapt_first_conv(weight: Tensor, channels: int, how: FirstConv) -> Tensor:
         return adapted
     mean = weight.mean(dim=1, keepdim=True).repeat(1, channels, 1, 1)
     return mean * (trained / channels) if how == "mean_scaled" else mean
+
+
+def with_first_conv(
+    state: Mapping[str, Tensor], key: str, channels: int, how: FirstConv
+) -> dict[str, Tensor]:
+    """Weights by name, of which those of the first convolution, if they are there, take so many channels."""
+    adapted = {key: adapt_first_conv(state[key], channels, how)} if key in state else {}
+    return {**state, **adapted}
+
+
+def replace_first_conv(net: nn.Module, in_channels: int) -> None:
+    """Let the first convolution take images of so many channels; its filters start from random ones."""
+    name, conv = first_conv_of(net)
+    if conv.in_channels == in_channels:
+        return
+    made = type(conv)(
+        in_channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        conv.dilation,  # type: ignore[arg-type]
+        bias=conv.bias is not None,
+    )
+    nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")  # as torchvision's networks
+    parent, _, own = name.rpartition(".")
+    setattr(net.get_submodule(parent), own, made)
 
 
 def first_conv_of(net: nn.Module) -> tuple[str, nn.Conv2d]:
@@ -143,7 +171,7 @@ def imagenet_state(weights: WeightsEnum) -> dict[str, Tensor]:
         state: dict[str, Tensor] = weights.get_state_dict(check_hash=True, weights_only=True)
     except Exception as error:
         if file.is_file():
-            raise BirdlabError(f"{file} is damaged ({_first_line(error)}). Delete it.") from error
+            raise BirdlabError(f"{file} is damaged ({first_line(error)}). Delete it.") from error
         raise BirdlabError(
             f"The ImageNet weights can't be downloaded ({error}). Put {weights.url} at {file}, or start from "
             "random weights with model.weights=null."
@@ -218,9 +246,7 @@ def start_with_encoder(
     encoder = net.get_submodule("encoder")
     whole = any(key.startswith("encoder.") for key in state)
     module, key = (net, f"encoder.{first}.weight") if whole else (encoder, f"{first}.weight")
-    given, channels = dict(state), module.state_dict()[key].shape[1]
-    if key in given:
-        given[key] = adapt_first_conv(given[key], channels, how)
+    given = with_first_conv(state, key, module.state_dict()[key].shape[1], how)
     own = {name for name, _ in module.named_children()}
     within = {name: value for name, value in given.items() if name.partition(".")[0] in own}
     # A classifier's last layers are left out; of what is none, all that it holds is said.
@@ -245,13 +271,7 @@ def _misfit(module: nn.Module, state: Mapping[str, Tensor]) -> str:
 
 
 def _torch_file(file: Path) -> Any:
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise BirdlabError(
-            f"{file} can't be loaded as plain weights: it is damaged, or made to run a program when loaded "
-            f"({_first_line(error)})"
-        ) from error
+    content = load_plain(file)
     # Training programs, Lightning among them, keep the weights beside the optimizer's state.
     return content.get("state_dict", content) if isinstance(content, dict) else content
 
@@ -266,10 +286,6 @@ def _safetensors(file: Path) -> dict[str, Tensor]:
         return load_file(file)
     except SafetensorError as error:
         raise BirdlabError(f"{file} is no safetensors file, or damaged ({error}).") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _few(names: list[str]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birdlab.audio.grid import Grid
-from birdlab.errors import BirdlabError
+from birdlab.errors import BirdlabError, first_line
 from birdlab.prediction.naming import Namer
 from birdlab.prediction.network import Network
 
@@ -243,5 +243,5 @@ def _session(path: Path, threads: int | None) -> Any:
     except OSError as error:
         raise BirdlabError(f"{path}: cannot be read ({error.strerror}).") from error
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        first = first_line(error)
         raise BirdlabError(f"{path} is no ONNX file that onnxruntime can run ({first}).") from error

@@ -1,6 +1,5 @@
 """Recordings of any length through a network: overlapping windows, cross-faded, in bounded memory."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from birdlab.ahead import ahead
 from birdlab.audio.grid import Grid
 from birdlab.data.windows import window_starts
 from birdlab.prediction.network import Network
@@ -155,10 +155,7 @@ def _predicted(
         return
     pool = ThreadPoolExecutor(threads)
     try:
-        running = deque(pool.submit(of, batch) for batch in islice(batches, threads))
-        while running:
-            predicted = running.popleft().result()
-            running.extend(pool.submit(of, batch) for batch in islice(batches, 1))
+        for predicted in ahead(pool, of, batches, threads):
             yield from predicted
     finally:
         pool.shutdown(cancel_futures=True)

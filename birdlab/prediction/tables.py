@@ -90,7 +90,7 @@ def write_audacity(path: Path, recordings: Iterable[Detections]) -> None:
 
 
 def write_csv(path: Path, recordings: Iterable[Detections]) -> None:
-    """A row for each event, with the columns of `rows`."""
+    """A row for each event."""
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
     table.writerow(_COLUMNS)
@@ -110,7 +110,7 @@ def write_parquet(path: Path, recordings: Iterable[Detections]) -> None:
         BirdlabError: if pyarrow isn't installed.
     """
     pyarrow, parquet = _pyarrow()
-    names = ("begin_s", "end_s", "low_hz", "high_hz", "score", "label", "label_score")
+    names = _COLUMNS[1:]
     rows = [(recording.source.name, event) for recording in recordings for event in recording.events]
     columns = {"file": [file for file, _ in rows]}
     columns |= {name: [getattr(event, name) for _, event in rows] for name in names}

@@ -1,6 +1,5 @@
 """How well a head on embeddings names species, and how many recordings of each it needs for that."""
 
-import hashlib
 import statistics
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ import torch
 
 from birdlab.data.source import Split
 from birdlab.data.species import LabelledStack, SpeciesSource
+from birdlab.data.splits import drawn
 from birdlab.errors import BirdlabError
 from birdlab.metrics import SpeciesScores
 from birdlab.probing.backbone import Embeddings
@@ -88,6 +88,7 @@ def unheard(folds: Sequence[Fold], heard: Collection[str]) -> list[Fold]:
     Args:
         folds: see `folds_of`.
         heard: see `Backbone.heard`.
+
     Returns:
         As many folds, of which some may test nothing any more.
 
@@ -134,7 +135,7 @@ def learning_curve(
 def few(samples: Sequence[LabelledStack], count: int, key: str) -> list[LabelledStack]:
     """At most so many of each species, drawn by key and id whatever their order."""
     of_species: defaultdict[int, list[LabelledStack]] = defaultdict(list)
-    for sample in sorted(samples, key=lambda each: hashlib.sha256(f"{key}:{each.id}".encode()).digest()):
+    for sample in sorted(samples, key=lambda each: drawn(key, each.id)):
         of_species[sample.label].append(sample)
     return [sample for label in sorted(of_species) for sample in of_species[label][:count]]
 
@@ -143,14 +144,14 @@ def summary(points: Sequence[Point]) -> list[dict[str, object]]:
     """Mean and standard deviation over draws, a row for each number of recordings."""
     rows: list[dict[str, object]] = []
     for count in dict.fromkeys(point.recordings for point in points):
-        drawn = [point for point in points if point.recordings == count]
+        those = [point for point in points if point.recordings == count]
         row: dict[str, object] = {
             "recordings": count,
-            "mean_recordings": round(statistics.fmean(point.mean_recordings for point in drawn), 2),
-            "draws": len(drawn),
+            "mean_recordings": round(statistics.fmean(point.mean_recordings for point in those), 2),
+            "draws": len(those),
         }
         for name in SCORES:
-            values = [point.scores[name] for point in drawn]
+            values = [point.scores[name] for point in those]
             row[name] = round(statistics.fmean(values), 6)
             row[f"{name}_sd"] = round(statistics.stdev(values), 6) if len(values) > 1 else float("nan")
         rows.append(row)

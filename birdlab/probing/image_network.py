@@ -12,13 +12,7 @@ from birdlab.audio.frontend import FrontEnd
 from birdlab.audio.mel import MelSpectrogram, decibels
 from birdlab.errors import BirdlabError
 from birdlab.models.frequency_rows import RowFeatures
-from birdlab.models.weights import (
-    adapt_first_conv,
-    fingerprint,
-    first_conv_of,
-    load_state,
-    load_strictly,
-)
+from birdlab.models.weights import fingerprint, first_conv_of, load_state, load_strictly, with_first_conv
 from birdlab.probing.backbone import Audio, Embeddings
 from birdlab.trained_on import runs_at, trained_on
 
@@ -147,10 +141,7 @@ def _start_from(
     layers = (last,) if isinstance(last, str) else tuple(last or ())
     taken = {key: value for key, value in state.items() if not key.startswith(tuple(f"{n}." for n in layers))}
     first, conv = first_conv_of(net)
-    weight = taken.get(f"{first}.weight")
-    if weight is not None and weight.ndim == 4:
-        taken[f"{first}.weight"] = adapt_first_conv(weight, conv.in_channels, "mean_scaled")
-    load_strictly(net, taken, origin)
+    load_strictly(net, with_first_conv(taken, f"{first}.weight", conv.in_channels, "mean_scaled"), origin)
 
 
 def _not_downloaded(model: str) -> BirdlabError:

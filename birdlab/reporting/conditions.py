@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf import OmegaConf
 
 from birdlab.config import CONF, groups
 from birdlab.reporting.crossing import crossed, is_fold
@@ -301,16 +302,10 @@ def _composed(file: Path) -> dict[str, Any]:
         node = composed
         for word in package.split(".") if package else []:
             node = node.setdefault(word, {})
-        merged = _merged(node, _composed(file.parent / f"{choice}.yaml"))
-        node.update(merged)
+        node.update(_merged(node, _composed(file.parent / f"{choice}.yaml")))
     return _merged(composed, content)
 
 
-def _merged(one: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, and where they differ the other, however deep."""
-    inner = {
-        key: _merged(one[key], value)
-        for key, value in other.items()
-        if isinstance(value, dict) and isinstance(one.get(key), dict)
-    }
-    return {**one, **other, **inner}
+def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = OmegaConf.to_container(OmegaConf.merge(one, other))  # type: ignore[assignment]
+    return merged

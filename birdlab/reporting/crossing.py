@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from birdlab.metrics.classification import single_label_scores
+from birdlab.metrics.classification import WITHIN, single_label_scores, within_origin
 from birdlab.reporting.read import RunRecord
-from birdlab.shortcuts import WITHIN, within_origin
 from birdlab.trained_on import STARTS
 
 _COUNTS = ("recordings", "images")

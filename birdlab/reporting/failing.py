@@ -8,11 +8,6 @@ from birdlab.metrics import CoverageCurve
 from birdlab.reporting.read import RunRecord
 from birdlab.reporting.rendering import Cell, Table
 
-_CONDITIONS = {
-    "snr_db": "SNR of the loudest call (dB)",
-    "foreground_share": "foreground in the mask",
-    "call_s": "mean length of a call (s)",
-}
 _WORST, _PAIRS = 8, 8
 _FALSE_EVENTS = {
     "an hour, wanted": ("wanted_an_hour", "g"),
@@ -41,7 +36,7 @@ def mask_tables(run: RunRecord) -> list[Table]:
         return []
     cells = [
         (
-            Cell(_CONDITIONS[factor], _CONDITIONS[factor]),
+            Cell(FACTORS[factor], FACTORS[factor]),
             Cell(f"{each.low:.3g} to {each.high:.3g}", f"{each.low:.3g}"),
             Cell(str(each.samples), each.samples),
             Cell(f"{each.iou:.3f}", each.iou),

@@ -5,11 +5,11 @@ import re
 import statistics as stats
 from collections.abc import Mapping, Sequence
 
+from birdlab.metrics import WITHIN
 from birdlab.reporting.comparison import LOWER_IS_BETTER, Ranking
 from birdlab.reporting.conditions import Condition, as_number, factors, short_names, shown
 from birdlab.reporting.read import RunRecord
 from birdlab.reporting.rendering import Cell, Table
-from birdlab.shortcuts import WITHIN
 
 HEADINGS = {
     "iou": "IoU",

@@ -50,7 +50,7 @@ def test_certain_and_right_is_without_error_and_certain_and_wrong_is_all_error()
 
 
 def test_without_images_there_is_no_curve() -> None:
-    with pytest.raises(ValueError, match="Reliability has no images"):
+    with pytest.raises(ValueError, match="Reliability has nothing"):
         Reliability().curve()
 
 

@@ -299,7 +299,7 @@ class TestSegmentationScores:
         for metric in (SegmentationScores(), LegacyIoU()):
             with (
                 pytest.warns(UserWarning, match="before the ``update`` method"),
-                pytest.raises(ValueError, match="no images to score"),
+                pytest.raises(ValueError, match="nothing to score"),
             ):
                 metric.compute()
 

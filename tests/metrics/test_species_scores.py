@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_auroc, multiclass_f1_score
 
-from birdlab.metrics import SpeciesScores
+from birdlab.metrics import SpeciesScores, within_origin
 from birdlab.metrics.classification import average_precision, confusion_matrix, log_odds, roc_auc, shares
 
 APPROX = {"abs": 1e-12}
@@ -164,3 +164,16 @@ def test_log_odds_are_of_each_class_against_all_others(seed: int, classes: int) 
         torch.testing.assert_close(
             log_odds(logits)[:, k], logits[:, k] - others.logsumexp(dim=1), rtol=0, atol=2e-9
         )
+
+
+def test_accuracy_within_an_origin_rules_out_the_others() -> None:
+    logits = torch.tensor([[1.0, 2.0, 9.0], [3.0, 2.0, 9.0], [9.0, 2.0, 1.0]])
+    labels, apart = torch.tensor([1, 1, 2]), [{"wild"}, {"wild"}, {"zoo"}]
+    assert within_origin(logits, labels, ["wild", "wild", "zoo"], apart) == {"wild": 0.5, "zoo": 1.0}
+    assert within_origin(logits, labels, ["", "", ""], [{""}] * 3) == {}
+
+
+def test_a_species_of_two_collections_counts_in_both() -> None:
+    logits, labels = torch.eye(3) * 5, torch.tensor([0, 1, 2])
+    scores = within_origin(logits, labels, ["wild", "wild", "zoo"], [{"wild"}, {"wild", "zoo", ""}, {"zoo"}])
+    assert scores == {"wild": 1.0, "zoo": 1.0}

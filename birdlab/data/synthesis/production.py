@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from filelock import FileLock
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from birdlab.bars import counting
 from birdlab.cores import cpu_count
 from birdlab.errors import BirdlabError
 from birdlab.files import write_text
@@ -78,15 +78,13 @@ def _write_all(folder: Path, items: list[Item], write: Callable[[Item], int], wh
     needed = round(len(rest) * sum(probed) / len(probed))
     _check_room(folder, needed, what)
 
-    console = Console(stderr=True)
-    console.print(
+    Console(stderr=True).print(
         f"Writing {len(items)} {what} to {folder}: {_megabytes(needed)}, about "
         f"{max(1, round(len(rest) * seconds / workers))} s on {workers} "
         f"{'process' if workers == 1 else 'processes'}.",
         soft_wrap=True,
     )
-    bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*bar, console=console, transient=True) as progress:
+    with counting() as progress:
         task = progress.add_task("Synthesis", total=len(items), completed=len(probed))
         for _ in mapped(write, rest, workers, f"making {what}"):
             progress.advance(task)
