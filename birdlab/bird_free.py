@@ -13,7 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from birdlab.cores import cpu_count
-from birdlab.data.source import recording_id, source_recording
+from birdlab.data.names import recording_id, source_recording
 from birdlab.errors import BirdlabError
 from birdlab.files import write_json
 from birdlab.metrics import CoverageCurve

@@ -13,7 +13,7 @@ from birdlab import config
 from birdlab.bird_free import score_bird_free
 from birdlab.build import build_data, build_task, build_trainer
 from birdlab.data.module import SourceData
-from birdlab.data.source import SPLITS, Split
+from birdlab.data.source import PICTURE_KEYS, SPLITS, STACK_KEYS, Split
 from birdlab.devices import use_one
 from birdlab.errors import BirdlabError, command
 from birdlab.evaluation import Evaluation, compared, score
@@ -24,10 +24,7 @@ from birdlab.run import Run
 from birdlab.tasks import Task
 from birdlab.trained_on import trained_on
 
-FRONT_END = (
-    *("sample_rate", "image_size", "picture", "window_length", "channels", "sides", "window_s", "hop_s"),
-    *("n_fft", "hop", "n_mels", "fmin", "fmax", "segments", "segment_s", "multilabel", "prior"),
-)
+FRONT_END = (*dict.fromkeys([*PICTURE_KEYS, *STACK_KEYS]), "hop_s", "segment_s", "multilabel", "prior")
 """What a network was made for, whatever data set it is scored on."""
 
 

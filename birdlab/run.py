@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from birdlab import __version__
 from birdlab.config import check_trusted, quoted
-from birdlab.data.source import recording_of
+from birdlab.data.names import recording_of
 from birdlab.errors import BirdlabError
 from birdlab.files import write_json, write_text
 from birdlab.untrusted import load_plain

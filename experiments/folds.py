@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from birdlab.data.source import recording_of
+from birdlab.data.names import recording_of
 from birdlab.files import write_csv
 from birdlab.reporting.crossing import is_fold
 from birdlab.reporting.read import read_runs

@@ -15,8 +15,9 @@ from birdlab.audio import io
 from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.boxes import Box, read_boxes
 from birdlab.data.masks import Truth, check_truth, sound_in
+from birdlab.data.names import recording_id, source_recording
 from birdlab.data.pairs import by_stem, listed, paired, subfolder
-from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split, recording_id, source_recording
+from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import assign, finish
 from birdlab.data.tables import read_groups
 from birdlab.data.windows import check_window, window_ids, window_starts

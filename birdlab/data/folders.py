@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birdlab.audio import io
+from birdlab.data.names import recording_of
 from birdlab.data.pairs import by_stem, listed, paired, subfolder
 from birdlab.data.png import image_size, read_image
-from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split, recording_of
+from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import assign, finish
 from birdlab.data.tables import read_groups
 from birdlab.data.windows import check_window, window_ids, window_starts

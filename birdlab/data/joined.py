@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birdlab.data.mixtures import MixtureSample
-from birdlab.data.source import SPLITS, Image, Mask, Sample, SegmentationSource, Split
+from birdlab.data.source import PICTURE_KEYS, SPLITS, Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import finish
 from birdlab.errors import BirdlabError
 
@@ -66,7 +66,7 @@ class Joined(SegmentationSource):
         for key in ("folds", "hop_s"):
             if getattr(self, key) is not None:
                 raise BirdlabError(f"data.{key}: each part has its own. Set data.parts.NAME.{key}.")
-        seen = {name: getattr(self, name) for name in _SEEN}
+        seen = {name: getattr(self, name) for name in PICTURE_KEYS}
         for name, part in self.parts.items():
             default = {each.name: each.default for each in fields(part)}
             for key, value in seen.items():
@@ -130,10 +130,6 @@ class Joined(SegmentationSource):
         if not isinstance(sample, PartSample):
             raise TypeError(f"{sample} is not a sample of Joined")
         return self.parts[sample.part], sample.own
-
-
-_SEEN = ("image_size", "picture", "window_length", "channels", "sides", "sample_rate", "window_s")
-"""What the network sees, and so is the same for all parts."""
 
 
 def _check_recordings(splits: Mapping[Split, Sequence[Sample]]) -> None:

@@ -15,7 +15,8 @@ from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.clips import Audio, isolated, repeated, without_silence
 from birdlab.data.masks import Truth, background_level, bird_mask, boxed, check_truth
 from birdlab.data.mixing import gain_for
-from birdlab.data.source import SPLITS, Image, Mask, Sample, SegmentationSource, Split, source_recording
+from birdlab.data.names import source_recording
+from birdlab.data.source import SPLITS, Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import assign, finish, fold
 from birdlab.data.windows import check_window
 from birdlab.errors import BirdlabError

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from birdlab.audio import io
 from birdlab.audio.mel import MelSpectrogram, decibels, whole_frames
-from birdlab.data.source import Decoded, Field, Sample, Source, Split
+from birdlab.data.source import STACK_KEYS, Decoded, Field, Sample, Source, Split
 from birdlab.errors import BirdlabError
 
 Levels = NDArray[np.float32]
@@ -183,8 +183,7 @@ class NoiseFolder(SpeciesSource):
     @classmethod
     def like(cls, source: SpeciesSource, root: Path) -> Self:
         """A folder whose stacks are made as those of ``source``."""
-        same = ("sample_rate", "n_fft", "hop", "n_mels", "fmin", "fmax", "segments")
-        settings = {name: getattr(source, name) for name in same}
+        settings = {name: getattr(source, name) for name in STACK_KEYS}
         return cls(
             root=root, segment_s=source.samples_in_stack / source.segments / source.sample_rate, **settings
         )

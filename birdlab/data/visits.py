@@ -8,8 +8,8 @@ from itertools import pairwise
 from scipy.cluster.hierarchy import DisjointSet
 
 from birdlab.data.curation import Recording
+from birdlab.data.names import recording_id
 from birdlab.data.pairs import listed
-from birdlab.data.source import recording_id
 from birdlab.errors import BirdlabError
 
 

@@ -16,6 +16,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from birdlab import __version__, licence
+from birdlab.data.source import PICTURE_KEYS, STACK_KEYS
 from birdlab.files import replacing_folder, write_text
 from birdlab.reporting import failing
 from birdlab.reporting.comparison import POOLED, common_samples, sample_scores
@@ -29,10 +30,7 @@ from birdlab.trained_on import STARTS
 
 FILE, FOLDER = "model_card.md", "cards"
 _ASSETS = Path(__file__).with_name("assets")
-_INPUT = (
-    *("sample_rate", "picture", "sides", "image_size", "window_length", "channels", "window_s"),
-    *("n_fft", "hop", "n_mels", "fmin", "fmax", "segments", "segment_s"),
-)
+_INPUT = (*dict.fromkeys([*PICTURE_KEYS, *STACK_KEYS]), "segment_s")
 """Keys of ``data`` that say what the network sees."""
 
 

@@ -61,8 +61,9 @@ from birdlab.build import build_data
 from birdlab.data.annotated_audio import AnnotatedAudio
 from birdlab.data.boxes import Box, read_boxes
 from birdlab.data.folders import ImageFolders
+from birdlab.data.names import recording_of
 from birdlab.data.segmentation import SegmentationData
-from birdlab.data.source import SPLITS, recording_of
+from birdlab.data.source import SPLITS
 from birdlab.errors import BirdlabError, command
 from birdlab.files import write_csv
 from birdlab.metrics import SegmentationScores

@@ -9,7 +9,8 @@ import torch
 from birdlab.audio import io
 from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.mixing import loud_box
-from birdlab.data.mixtures import LEVELS, Call, Mixtures, MixtureSample, source_recording
+from birdlab.data.mixtures import LEVELS, Call, Mixtures, MixtureSample
+from birdlab.data.names import source_recording
 from birdlab.data.source import SPLITS
 from birdlab.errors import BirdlabError
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from birdlab.data.source import SPLITS, Image, Mask, Sample, SegmentationSource, Split, recording_id
+from birdlab.data.names import recording_id
+from birdlab.data.source import SPLITS, Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import assign, check_no_leaks, finish, fold, split_groups
 from birdlab.errors import BirdlabError
 
