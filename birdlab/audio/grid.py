@@ -1,12 +1,14 @@
 """Where the cells of a spectrogram lie in time and frequency; needs no torch."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from birdlab.errors import BirdlabError
+
+Cell = TypeVar("Cell", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -77,3 +79,13 @@ class Grid:
     def samples(self, columns: int) -> int:
         """How many samples so many columns span."""
         return (columns - 1) * self.hop + self.window_length if columns > 0 else 0
+
+
+def as_picture(half: NDArray[Cell], sides: str) -> NDArray[Cell]:
+    """Rows from 0 Hz up, as a picture file has them: of two sides see `Grid`, of one the highest on top."""
+    return np.concatenate([half[-2:0:-1], half]) if sides == "two" else half[::-1]
+
+
+def from_picture(picture: NDArray[Cell], sides: str) -> NDArray[Cell]:
+    """The rows of a picture file in the order of `Grid`, the lowest frequency first."""
+    return picture if sides == "two" else picture[::-1]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birdlab.audio import io
+from birdlab.audio.grid import from_picture
 from birdlab.data.names import recording_of
 from birdlab.data.pairs import by_stem, listed, paired, subfolder
 from birdlab.data.png import image_size, read_image
@@ -113,7 +114,7 @@ class ImageFolders(SegmentationSource):
                     f"{sample.image}: {len(image)} rows are those of a picture of two sides. Set "
                     "data.sides=two."
                 )
-            image, mask = image[::-1], mask[::-1]
+            image, mask = (from_picture(each, self.sides) for each in (image, mask))
         elif self.picture == "level":
             if len(image) % 2:
                 raise BirdlabError(

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from birdlab.audio.grid import Grid
+from birdlab.audio.grid import Grid, as_picture
 from birdlab.data.png import write_image
 from birdlab.files import replacing
 from birdlab.prediction.stream import Samples, Stretch
@@ -29,12 +29,8 @@ _INK, _PAPER, _MARK = (60, 60, 60), 255, (0, 140, 255)  # OpenCV's order: blue, 
 
 
 def official(mask: NDArray[np.bool_], sides: str) -> Picture:
-    """A one-sided mask [F, T] as a picture file has it: 0 and 255, see `Grid` for the rows of two sides.
-
-    A one-sided picture has the highest frequency on top.
-    """
-    half = mask.astype(np.uint8) * np.uint8(255)
-    return np.concatenate([half[-2:0:-1], half]) if sides == "two" else half[::-1]
+    """A one-sided mask [F, T] as a picture file has it: 0 and 255."""
+    return as_picture(mask.astype(np.uint8) * np.uint8(255), sides)
 
 
 class MaskTiles:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from birdlab.audio.grid import Grid
+from birdlab.audio.grid import Grid, from_picture
 from birdlab.audio.streams import Recording
 from birdlab.errors import BirdlabError
 from birdlab.prediction.inputs import Input
@@ -90,5 +90,4 @@ def _image(path: Path, grid: Grid) -> Samples:
             f"{path}: a picture of {len(image)} rows, but this network was trained on spectrograms of "
             f"{grid.rows}. Give the recording, or draw its spectrogram as in training."
         )
-    # One-sided files are ordinary pictures, the highest frequency on top.
-    return image if grid.sides == "two" else image[::-1]
+    return from_picture(image, grid.sides)

@@ -24,7 +24,7 @@ from birdlab.reporting.conditions import NUISANCE, Condition, shown
 from birdlab.reporting.read import RunRecord
 from birdlab.reporting.rendering import Cell, Table, escaped_markdown
 from birdlab.reporting.tables import SPEEDS, heading, mean_cell, printed_scores, speed_devices
-from birdlab.statistics import Estimate, estimate, estimate_statistic
+from birdlab.significance import Estimate, estimate, estimate_statistic
 from birdlab.thresholds import SURE
 from birdlab.trained_on import STARTS
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from birdlab.reporting.conditions import Condition
 from birdlab.reporting.read import RunRecord
-from birdlab.statistics import Comparison, Statistic, compare, compare_statistics, holm
+from birdlab.significance import Comparison, Statistic, compare, compare_statistics, holm
 
 LEVEL = 0.05
 """Of significance, after correction."""

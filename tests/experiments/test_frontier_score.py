@@ -25,7 +25,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """score.py, which finds summary.py beside it as it does when it is run."""
     monkeypatch.syspath_prepend(SCRIPTS)
     # Intervals are tested where they are made, and take their time.
-    monkeypatch.setattr("birdlab.statistics.RESAMPLES", 10)
+    monkeypatch.setattr("birdlab.significance.RESAMPLES", 10)
     return importlib.import_module("score")
 
 

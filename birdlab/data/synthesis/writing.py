@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from birdlab.audio import io
+from birdlab.audio.grid import as_picture
 from birdlab.data.png import write_image
 from birdlab.data.source import Split
 from birdlab.data.synthesis.backgrounds import EXTRA_LAYERS, LAYERS, QUIET, RECORDER_DB
@@ -113,13 +113,9 @@ class Collection:
         io.write(at("Denoised_audios"), made.clean, SAMPLE_RATE)
         io.write(at("Raw_audios"), made.audio, SAMPLE_RATE)
         write_text(at("Labels"), _selection_table(made.events))
-        write_image(at("Masks"), self._picture(made.mask * np.uint8(255)))
-        write_image(at("Images"), self._picture(made.image))
+        write_image(at("Masks"), as_picture(made.mask * np.uint8(255), self.sides))
+        write_image(at("Images"), as_picture(made.image, self.sides))
         return sum(at(kind).stat().st_size for kind in _KINDS)
-
-    def _picture(self, half: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The rows of a file from rows 0 Hz to fs/2."""
-        return np.concatenate([half[-2:0:-1], half]) if self.sides == "two" else half[::-1]
 
 
 def event_levels(labels: Path) -> list[float]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from birdlab import statistics
-from birdlab.statistics import compare, compare_statistics, estimate, estimate_statistic, holm
+from birdlab.significance import compare, compare_statistics, estimate, estimate_statistic, holm
 
 
 def test_examples() -> None:
