@@ -18,7 +18,7 @@ def files_below(folder: Path, suffixes: Collection[str], *, but: Path | None = N
     searched like others, each once.
 
     Args:
-        folder: its own name doesn't matter.
+        folder: its own name doesn't matter; there are no files in one that isn't there.
         suffixes: endings in lower case, with the dot.
         but: a folder that isn't searched.
 
@@ -27,7 +27,8 @@ def files_below(folder: Path, suffixes: Collection[str], *, but: Path | None = N
     """
 
     def refuse(error: OSError) -> None:
-        raise BirdlabError(f"{error.filename}: this folder may not be read ({error.strerror}).") from error
+        if not isinstance(error, FileNotFoundError):
+            raise BirdlabError(f"{error.filename}: this folder may not be read ({error.strerror}).") from error
 
     top = folder.resolve()
     searched = {top} | ({but.resolve()} if but is not None else set())

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from birdlab import statistics
+from birdlab import significance
 from birdlab.significance import compare, compare_statistics, estimate, estimate_statistic, holm
 
 
 def test_examples() -> None:
-    assert doctest.testmod(statistics).failed == 0
+    assert doctest.testmod(significance).failed == 0
 
 
 def test_holm_by_hand() -> None:
