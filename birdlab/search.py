@@ -28,7 +28,9 @@ def files_below(folder: Path, suffixes: Collection[str], *, but: Path | None = N
 
     def refuse(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
-            raise BirdlabError(f"{error.filename}: this folder may not be read ({error.strerror}).") from error
+            raise BirdlabError(
+                f"{error.filename}: this folder may not be read ({error.strerror})."
+            ) from error
 
     top = folder.resolve()
     searched = {top} | ({but.resolve()} if but is not None else set())
