@@ -8,15 +8,37 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache, wraps
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 # Read once: there is no way of reading it without setting it, for all threads of the process.
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
+
+
+Result = TypeVar("Result")
+
+
+def remembered(function: Callable[[Path], Result]) -> Callable[[Path], Result]:
+    """A function of a file, which is called again only where the file's size or time is another.
+
+    The last thousand results are kept.
+    """
+
+    @lru_cache(maxsize=1000)
+    def of_state(path: Path, size: int, mtime_ns: int) -> Result:
+        return function(path)
+
+    @wraps(function)
+    def of_file(path: Path) -> Result:
+        status = path.stat()
+        return of_state(path, status.st_size, status.st_mtime_ns)
+
+    return of_file
 
 
 @contextmanager

@@ -9,16 +9,12 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
-from typing import TypeVar
 
 import cv2
 import torch
 
-from birdlab.ahead import ahead
+from birdlab.ahead import Item, Result, ahead
 from birdlab.errors import BirdlabError
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def mapped(

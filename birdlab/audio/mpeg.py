@@ -1,8 +1,9 @@
 """How long an MP3 is that doesn't say so: its frames, counted (ISO/IEC 11172-3 and 13818-3)."""
 
 import mmap
-from functools import lru_cache
 from pathlib import Path
+
+from birdlab.files import remembered
 
 _MPEG1, _RESERVED_VERSION = 3, 1
 _HALVED = {3: 0, 2: 1, 0: 2}
@@ -19,19 +20,13 @@ _KBPS = {
 """Bit rates by whether it is MPEG-1, and by layer."""
 
 
+@remembered  # for each stretch of a recording
 def counted(path: Path) -> int:
     """Samples per channel in all frames of an MPEG file, nothing decoded.
 
     Args:
         path: not empty. What stands before, between and after the frames, such as tags, is passed over.
     """
-    status = path.stat()
-    return _counted(path, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=1000)  # a long recording is read in many stretches
-def _counted(path: Path, size: int, mtime_ns: int) -> int:
-    """See `counted`; the file is known by its size and time."""
     with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
         position, samples = after_tag(content[:10]), 0
         while (position := content.find(b"\xff", position)) >= 0:

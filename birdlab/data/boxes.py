@@ -6,10 +6,10 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from birdlab.errors import BirdlabError
+from birdlab.files import remembered
 
 _BEGIN = ("begin time (s)", "begin_s", "onset_s", "start_s", "start_time", "start (s)")
 _END = ("end time (s)", "end_s", "offset_s", "stop_s", "end_time", "end (s)")
@@ -51,15 +51,14 @@ def read_boxes(path: Path) -> list[Box]:
         BirdlabError: naming file and line of what cannot be understood.
     """
     try:
-        status = path.stat()
-        return list(_read(path, status.st_size, status.st_mtime_ns))
+        return list(_read(path))
     except OSError as error:
         raise BirdlabError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
-@lru_cache(maxsize=1000)  # of one recording by each of its windows
-def _read(path: Path, size: int, mtime_ns: int) -> tuple[Box, ...]:
-    """See `read_boxes`; the file is known by its size and time."""
+@remembered  # for each window of a recording
+def _read(path: Path) -> tuple[Box, ...]:
+    """See `read_boxes`."""
     data = path.read_bytes()
     try:
         text = data.decode("utf-8-sig")

@@ -126,6 +126,18 @@ class Job:
     record: Record
 
 
+def _corrected(there: Record, output: Path, of: Input) -> list[Path]:
+    """The outputs that somebody changed after the record was written."""
+    written = (output / of.record).stat().st_mtime_ns
+    paths = there.paths(output).values()
+    return [path for path in paths if path.exists() and _newest(path) > written]
+
+
+def _would_be_the_same(there: Record, output: Path, of: Input) -> bool:
+    """Whether what is finished would only be made again as it is."""
+    return there.version == __version__ and not _corrected(there, output, of)
+
+
 def pending(
     inputs: Sequence[tuple[Input, Record]], output: Path, *, overwrite: bool
 ) -> tuple[list[Job], list[Record]]:
@@ -146,15 +158,12 @@ def pending(
         there = Record.read(output / each.record)
         if there is not None and there.same(wanted):
             paths = there.paths(output).values()
-            # What changed after the record was written, somebody corrected.
-            written = (output / each.record).stat().st_mtime_ns
-            changed = [path for path in paths if path.exists() and _newest(path) > written]
-            as_it_would_be = there.version == __version__ and not changed
-            if there.finished and all(path.exists() for path in paths) and (as_it_would_be or not overwrite):
+            whole = there.finished and all(path.exists() for path in paths)
+            if whole and (not overwrite or _would_be_the_same(there, output, each)):
                 done.append(there)
                 continue
-            if there.finished and not overwrite:
-                occupied += [str(path.relative_to(output)) for path in changed]
+            if there.finished and not overwrite:  # something was removed
+                occupied += [str(path.relative_to(output)) for path in _corrected(there, output, each)]
         elif not overwrite:
             occupied += [name for name in wanted.outputs.values() if os.path.lexists(output / name)]
         jobs.append(Job(each, wanted))

@@ -81,17 +81,20 @@ def with_repeats_marked(records: Sequence[RunRecord]) -> list[RunRecord]:
 
     Of runs with the same config and data, but for where they log and load, the one that began last stays.
     """
-    newest: dict[Any, RunRecord] = {}
-    for record in sorted(records, key=lambda record: float(record.facts.get("began") or 0)):
-        if record.status == "finished" and record.config:
-            newest[_identity(record)] = record
-    marked = []
+    alike: dict[Any, list[RunRecord]] = {}
     for record in records:
-        last = newest.get(_identity(record), record)
-        if record.status == "finished" and last is not record:
-            record = replace(record, status="repeated", reason=f"{last.name} is the same, and began later")
-        marked.append(record)
-    return marked
+        if record.status == "finished" and record.config:
+            alike.setdefault(_identity(record), []).append(record)
+    later: dict[str, RunRecord] = {}
+    for runs in alike.values():
+        *before, last = sorted(runs, key=lambda record: float(record.facts.get("began") or 0))
+        later |= {record.name: last for record in before}
+    return [
+        replace(record, status="repeated", reason=f"{later[record.name].name} is the same, and began later")
+        if record.name in later
+        else record
+        for record in records
+    ]
 
 
 def _identity(record: RunRecord) -> tuple[Any, ...]:
