@@ -1,5 +1,6 @@
 """The choice of precision: a pure function of the times, and a probe that leaves no trace."""
 
+import copy
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -7,7 +8,14 @@ import torch
 from torch import nn
 
 from birdlab import precision
-from birdlab.precision import Choice, Setting, available, choose, simplest_of_the_fast
+from birdlab.precision import (
+    Choice,
+    Setting,
+    available,
+    choose,
+    keep_depthwise_exact,
+    simplest_of_the_fast,
+)
 
 PLAIN = Setting("32-true", "contiguous")
 LAST = Setting("32-true", "channels_last")
@@ -143,3 +151,26 @@ def test_steps_run_in_the_setting_they_are_named_after(image: torch.Tensor) -> N
 def test_float32_comes_first_everywhere() -> None:
     assert available(torch.device("cpu"))[0] == "32-true"
     assert available(torch.device("mps")) == ("32-true",)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_depthwise_convolutions_stay_in_float32(copied: bool) -> None:
+    torch.manual_seed(0)
+    net: nn.Module = nn.Sequential(
+        nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, groups=2)
+    )
+    image = torch.rand(2, 3, 6, 6)
+    plain = net(image)
+    keep_depthwise_exact(net)
+    net = copy.deepcopy(net) if copied else net
+    assert torch.equal(net(image), plain)
+    pointwise, depthwise, grouped = net.children()
+    nn.init.normal_(depthwise.weight)  # type: ignore[arg-type]
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = pointwise(image)
+        exact = depthwise(mixed)
+        last = grouped(exact)
+    assert (mixed.dtype, exact.dtype, last.dtype) == (torch.bfloat16, torch.float32, torch.bfloat16)
+    filtered = nn.functional.conv2d(mixed.float(), depthwise.weight, depthwise.bias, groups=8)  # type: ignore[arg-type]
+    assert torch.equal(exact, filtered)
+    assert list(net.state_dict()) == ["0.weight", "0.bias", "1.weight", "1.bias", "2.weight", "2.bias"]

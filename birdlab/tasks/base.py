@@ -4,7 +4,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,11 +17,11 @@ from torchmetrics import MeanMetric
 from birdlab.errors import BirdlabError
 from birdlab.metrics import MeanLoss, ReliabilityCurve
 from birdlab.models.weights import load_strictly
+from birdlab.precision import MEMORY_FORMATS, MemoryFormat, keep_depthwise_exact
 
 Batch = dict[str, Any]
 Scores = dict[str, float]
 Row = TypeVar("Row")
-MemoryFormat = Literal["contiguous", "channels_last"]
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,9 @@ class Task(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.torch_memory_format = {
-            "contiguous": torch.contiguous_format,
-            "channels_last": torch.channels_last,
-        }[memory_format]
+        self.torch_memory_format = MEMORY_FORMATS[memory_format]
         self.net = net.to(memory_format=self.torch_memory_format)
+        keep_depthwise_exact(self.net)
         self.loss = loss
         self.register_buffer("temperature", torch.tensor(1.0))
         self.validated = {}
