@@ -41,6 +41,7 @@ STUDIES = {
     "unet": "unet_cross_entropy",
     "segnet": "unet_cross_entropy",
     "deeplabv3plus": "focal_tversky",
+    "efficientnet_unet": "focal_tversky",
     "resnet34_decoder": "resnet34_bce",
 }
 """Networks, each with the loss, image size and channels of a study."""
