@@ -3,6 +3,7 @@
 from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 import torch
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
@@ -14,6 +15,7 @@ from birdlab.callbacks.fitted_head import FittedHead
 from birdlab.callbacks.freezing import FrozenEncoder
 from birdlab.data.classification import ClassificationData
 from birdlab.data.module import SourceData
+from birdlab.data.segmentation import SegmentationData
 from birdlab.data.source import SPLITS, Source
 from birdlab.devices import Devices
 from birdlab.errors import BirdlabError
@@ -41,6 +43,8 @@ def prepare(cfg: DictConfig, run: Run, devices: Devices) -> SourceData:
         check_classifier(task, data)
     data.prepare_data()
     data.setup("fit")
+    if isinstance(data, SegmentationData):
+        warn_of_one_class(data)
     probed = [key for key in ("trainer.precision", "memory_format") if OmegaConf.select(cfg, key) == "auto"]
     settle_speed(cfg, task, data, devices.first)
     settle_paths(cfg, data)
@@ -58,6 +62,26 @@ def prepare(cfg: DictConfig, run: Run, devices: Devices) -> SourceData:
         parameters=sum(weight.numel() for weight in task.net.parameters()),
     )
     return data
+
+
+def warn_of_one_class(data: SegmentationData) -> None:
+    """Say on standard error if no training mask has bird, or none has anything else: scores would be perfect.
+
+    It may be meant, as with the few samples of a trial.
+    """
+    masks = data.arrays("train")["masks"]
+    # The first mask or two answer it, unless there is something to say.
+    for found, word in (
+        (any(mask.any() for mask in masks), "bird"),
+        (not all(map(np.all, masks)), "background"),
+    ):
+        if not found:
+            Console(stderr=True).print(
+                f"None of the {len(masks)} training masks has any {word}: a network that learns this scores "
+                "1 without knowing a bird. For masks from files, data.classes says what their values mean.",
+                style="yellow",
+                highlight=False,
+            )
 
 
 def check_callbacks(cfg: DictConfig, task: Task) -> None:

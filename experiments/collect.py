@@ -10,6 +10,8 @@ from pathlib import Path
 
 SCORES = (
     "iou",
+    "iou_present",
+    "absent_unmarked",
     "iou_pooled",
     "iou_two_class",
     "legacy_iou",

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -26,6 +27,7 @@ from birdlab.prepare import (
     prepare,
     resumed_config,
     settle_paths,
+    warn_of_one_class,
 )
 from birdlab.run import Run
 
@@ -237,3 +239,16 @@ def test_augmentation_of_another_task_is_refused(words: tuple[str, str]) -> None
     study, augment = words
     with pytest.raises(BirdlabError, match="augment"):
         build_data(config.compose([f"+experiment={study}", f"augment={augment}"]))
+
+
+@pytest.mark.parametrize(
+    ("masks", "said"), [([0, 0], "any bird"), ([1, 1], "any background"), ([0, 1], ""), ([1, 0], "")]
+)
+def test_masks_of_one_class_are_spoken_of(
+    masks: list[int], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arrays = {"masks": np.stack([np.full((2, 3), value, np.uint8) for value in masks])}
+    warn_of_one_class(SimpleNamespace(arrays=lambda split: arrays))  # type: ignore[arg-type]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert (f"None of the 2 training masks has {said}" in captured.err) if said else captured.err == ""

@@ -19,6 +19,8 @@ REFERENCES = ("energy threshold", "do nothing", "ceiling of resizing", "hand-coa
 
 SHOWN = {
     "iou": "IoU",
+    "iou_present": "present",
+    "absent_unmarked": "absent",
     "iou_pooled": "pooled",
     "iou_two_class": "2-class",
     "dice": "Dice",
@@ -30,6 +32,8 @@ SHOWN = {
     "callers_micro_f1": "names: micro F1",
 }
 """Headings by score; the last ones are of networks that say who is heard, too."""
+BIRD_FREE = ("iou_present", "absent_unmarked")
+"""What `iou` comes of, where some images hold no bird: the IoU of the others, and how many stay unmarked."""
 
 
 @compared.register
@@ -39,7 +43,11 @@ def _(data: SegmentationData, tested: Tested, split: Split, own: SourceData) -> 
     return Evaluation(
         split=split,
         title=f"Scores on the {split} split, at the resolution of the masks",
-        columns={name: heading for name, heading in SHOWN.items() if name in tested.scores},
+        columns={
+            name: heading
+            for name, heading in SHOWN.items()
+            if name in tested.scores and (tested.scores["empty_images"] or name not in BIRD_FREE)
+        },
         network=tested.scores,
         network_tuned=tested.tuned,
         threshold=tested.threshold,

@@ -124,7 +124,7 @@ def threshold_curve(thresholds: ArrayLike, iou: ArrayLike, *, chosen: float) -> 
         axes.set_xlim(0, 1)
         axes.set_ylim(0, max(0.1, float(y.max()) * 1.08))
         axes.set_xlabel("threshold on the probability")
-        axes.set_ylabel("validation IoU")
+        axes.set_ylabel("validation IoU, at the network's size")
         figure.legend(loc="outside upper left", ncols=2, borderaxespad=0.2)
         return figure
 

@@ -19,6 +19,8 @@ COUNTED = {
     "probabilities": ("that is there", "predicted probability of a species"),
 }
 """What is true of predictions, and what their probability is called."""
+_LARGEST = 2.0
+"""Of errors as a share of the true area, where axes end."""
 _ERRORS = {
     "over_segmentation": ("over-segmentation", VERMILION),
     "under_segmentation": ("under-segmentation", ORANGE),
@@ -133,8 +135,10 @@ def _exceedance(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     for name, (label, color) in _ERRORS.items():
         values = np.sort([row[name] for row in rows])
         shares = 1 - np.arange(len(values) + 1) / max(1, len(values))
-        axes.stairs(shares, [0, *values, max([2.0, *values[-1:]])], color=color, baseline=None, label=label)
-    axes.set_xlim(0, 2)
+        axes.stairs(
+            shares, [0, *values, max([_LARGEST, *values[-1:]])], color=color, baseline=None, label=label
+        )
+    axes.set_xlim(0, _LARGEST)
     axes.set_ylim(0, 1)
     axes.set_xlabel("error, as a share of the true area")
     axes.set_ylabel("images with a larger error")
@@ -154,6 +158,7 @@ def _dependence(axes: Axes, rows: Sequence[Mapping[str, Any]], bins: Sequence[Bi
         alpha=0.4,
         markersize=4,
         markeredgewidth=0,
+        label="IoU of an image",
     )
     x = [each.middle for each in bins]
     for name, (_, color) in _ERRORS.items():
@@ -170,7 +175,8 @@ def _dependence(axes: Axes, rows: Sequence[Mapping[str, Any]], bins: Sequence[Bi
         elinewidth=0.8,
         label="IoU, mean and 95 % interval",
     )
-    axes.set_ylim(0, 1)
+    largest = max(getattr(each, name) for each in bins for name in _ERRORS)
+    axes.set_ylim(0, min(_LARGEST, max(1, 1.05 * largest)))
     axes.set_xlabel(FACTORS[factor])
     axes.set_ylabel("IoU, errors")
     if factor == "snr_db":

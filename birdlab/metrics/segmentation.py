@@ -6,6 +6,7 @@ functions of four counts: TP, FP, FN and TN pixels of an image.
 | score                 | of an image                                  | of a data set                       |
 |-----------------------|----------------------------------------------|-------------------------------------|
 | `iou`                 | TP / (TP + FP + FN)                          | mean over images                    |
+| `iou_present`         | `iou`                                        | mean over images with foreground    |
 | `iou_pooled`          |                                              | `iou` of the counts of all images   |
 | `iou_two_class`       | mean of `iou` of foreground and background   | mean over images                    |
 | `dice`                | 2 TP / (2 TP + FP + FN)                      | mean over images                    |
@@ -15,12 +16,14 @@ functions of four counts: TP, FP, FN and TN pixels of an image.
 | `over_segmentation`   | FP / (TP + FN)                               | mean over images with foreground    |
 | `under_segmentation`  | FN / (TP + FN)                               | mean over images with foreground    |
 | `false_positive_area` | FP / pixels                                  | mean over images without foreground |
+| `absent_unmarked`     | 1 if FP = 0, else 0                          | mean over images without foreground |
 | `legacy_iou`          | `iou_two_class` of the counts of one *batch* | mean over batches                   |
 
 Where a denominator is 0 a score is 1 if truth and prediction are both empty, and 0 otherwise; so one false
-alarm on an image without birds costs it its whole IoU. Over- and under-segmentation are NaN for an image
-without foreground, false-positive area for one with; their means leave those out, and are NaN if nothing is
-left.
+alarm on an image without birds costs it its whole IoU, and `iou` is a mean of two things: how well birds are
+marked, which is `iou_present`, and how often nothing is where there are none, `absent_unmarked`. What is of
+images with foreground is NaN for one without, and the other way round; means leave those out, and are NaN if
+nothing is left.
 
 Most published code on BirdSoundsDenoising calls `legacy_iou` IoU: the background alone scores over .9 in it.
 """
@@ -127,6 +130,11 @@ def iou(counts: Counts) -> Tensor:
     return _ratio(counts.tp, counts.tp + counts.fp + counts.fn, counts)
 
 
+def iou_present(counts: Counts) -> Tensor:
+    """`iou` of an image with foreground, float64; NaN without."""
+    return iou(counts).where(counts.true_area > 0, math.nan)
+
+
 def iou_two_class(counts: Counts) -> Tensor:
     """Mean of the IoU of foreground and background, float64."""
     return (iou(counts) + iou(counts.of_background())) / 2
@@ -167,10 +175,16 @@ def false_positive_area(counts: Counts) -> Tensor:
     return _share(counts.fp, counts.pixels, counts.true_area == 0)
 
 
+def absent_unmarked(counts: Counts) -> Tensor:
+    """Whether nothing is predicted in an image without foreground, float64; NaN with foreground."""
+    return (counts.fp == 0).double().where(counts.true_area == 0, math.nan)
+
+
 PER_IMAGE: Mapping[str, Callable[[Counts], Tensor]] = {
     score.__name__: score
     for score in (
         iou,
+        iou_present,
         iou_two_class,
         dice,
         precision,
@@ -179,6 +193,7 @@ PER_IMAGE: Mapping[str, Callable[[Counts], Tensor]] = {
         over_segmentation,
         under_segmentation,
         false_positive_area,
+        absent_unmarked,
     )
 }
 """The scores of an image by name; those of a data set are their means."""

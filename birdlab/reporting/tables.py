@@ -13,6 +13,8 @@ from birdlab.reporting.rendering import Cell, Table
 
 HEADINGS = {
     "iou": "IoU",
+    "iou_present": "IoU where birds are",
+    "absent_unmarked": "bird-free unmarked",
     "iou_pooled": "pooled IoU",
     "iou_two_class": "two-class IoU",
     "dice": "Dice",

@@ -178,15 +178,9 @@ class SegmentationTask(Task):
             curve.reset()
 
 
-_ERRORS = ("over_segmentation", "under_segmentation", "false_positive_area")
-
-
 def sample_rows(samples: Sequence[Mapping[str, Any]], counts: Counts) -> list[dict[str, Any]]:
     """A row for each sample: its own, its scores, its pixels by what was predicted and what is true."""
-    columns: dict[str, list[Any]] = {
-        name: PER_IMAGE[name](counts).tolist()
-        for name in ("iou", "iou_two_class", "dice", "precision", "recall", *_ERRORS)
-    } | {
+    columns: dict[str, list[Any]] = {name: score(counts).tolist() for name, score in PER_IMAGE.items()} | {
         "true_positive": counts.tp.tolist(),
         "false_positive": counts.fp.tolist(),
         "false_negative": counts.fn.tolist(),

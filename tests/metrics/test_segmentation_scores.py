@@ -52,6 +52,7 @@ PAIRS = {
 NAN = math.nan
 HAND_WORKED = {
     "iou": [1 / 3, 0, 1, 0, 1],
+    "iou_present": [1 / 3, NAN, NAN, 0, 1],
     "iou_two_class": [(1 / 3 + 3 / 5) / 2, (0 + 5 / 6) / 2, 1, (0 + 4 / 6) / 2, 1],
     "dice": [2 / 4, 0, 1, 0, 1],
     "precision": [1 / 2, 0, 1, 0, 1],
@@ -60,9 +61,11 @@ HAND_WORKED = {
     "over_segmentation": [1 / 2, NAN, NAN, 0, 0],
     "under_segmentation": [1 / 2, NAN, NAN, 1, 0],
     "false_positive_area": [NAN, 1 / 6, 0, NAN, NAN],
+    "absent_unmarked": [NAN, 0, 1, NAN, NAN],
 }
 MEANS = {
     "iou": (1 / 3 + 2) / 5,
+    "iou_present": (1 / 3 + 1) / 3,
     "iou_two_class": (7 / 15 + 5 / 12 + 1 + 1 / 3 + 1) / 5,
     "dice": 2.5 / 5,
     "precision": 2.5 / 5,
@@ -71,6 +74,7 @@ MEANS = {
     "over_segmentation": 0.5 / 3,
     "under_segmentation": 1.5 / 3,
     "false_positive_area": (1 / 6) / 2,
+    "absent_unmarked": 1 / 2,
     # TP 7, FP 2, FN 3
     "iou_pooled": 7 / 12,
     "images": 5,
