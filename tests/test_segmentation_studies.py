@@ -108,6 +108,18 @@ def test_networks_and_losses_are_compared_with_all_else_alike(sweep: str, groups
         assert two["model.out_channels"] == 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("words", jobs("architectures"), ids=lambda words: words[1])
+def test_each_network_of_the_architectures_trains_two_steps(
+    words: list[str], tmp_path: Path, tiny_pairs: Path
+) -> None:
+    places = [f"data.root={tiny_pairs}", f"loader.cache_dir={tmp_path / 'cache'}"]
+    run = Run.new(tmp_path / "run")
+    scores = train(config.compose([*words, *TINY, *places]), run)
+    assert torch.load(run.last, weights_only=True)["global_step"] == 2
+    assert 0 <= scores.network["iou"] <= 1
+
+
 def test_each_network_of_the_ablations_is_built() -> None:
     for words in jobs("ablations"):
         build_task(config.compose(words), pretrained=False)
