@@ -1,6 +1,7 @@
-"""Scores as one CSV: python collect.py results.csv RUN/metrics.json ... evaluation.json ...
+"""Scores as one CSV: python collect.py results.csv [NAME=]RUN/metrics.json ... [NAME=]evaluation.json ...
 
-A row is named after its run directory or file, so that the table says where a number comes from.
+A row is named after its run directory or file, so that the table says where a number comes from, if it isn't
+given a name.
 """
 
 import csv
@@ -26,12 +27,12 @@ SCORES = (
 )
 
 
-def rows(file: Path) -> list[dict[str, str]]:
+def rows(file: Path, name: str = "") -> list[dict[str, str]]:
     content = json.loads(file.read_text(encoding="utf-8"))
     split = next(key for key in content if f"{key}_tuned" in content)
     tuned = content[f"{split}_tuned"]
     found = {"network at .5": content[split], "network at the validation threshold": tuned}
-    run = file.parent.name if file.name == "metrics.json" else file.stem
+    run = name or (file.parent.name if file.name == "metrics.json" else file.stem)
     return [
         {"run": run, "method": method, "threshold": content["threshold"] if "validation" in method else ""}
         | {name: scores[name] for name in SCORES if scores.get(name) is not None}
@@ -40,12 +41,13 @@ def rows(file: Path) -> list[dict[str, str]]:
 
 
 def main() -> None:
-    target, *files = map(Path, sys.argv[1:])
-    with target.open("w", encoding="utf-8", newline="") as text:
+    target, *given = sys.argv[1:]
+    with Path(target).open("w", encoding="utf-8", newline="") as text:
         table = csv.DictWriter(text, ["run", "method", "threshold", *SCORES], lineterminator="\n")
         table.writeheader()
-        for file in files:
-            for row in rows(file):
+        for words in given:
+            name, _, file = words.rpartition("=")
+            for row in rows(Path(file), name):
                 shown = {
                     key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row.items()
                 }
