@@ -9,7 +9,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MethodType
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -115,8 +115,8 @@ def keep_depthwise_exact(net: nn.Module) -> None:
     """
     for module in net.modules():
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
-            # A method, not a closure: it is of the copy in copies of the network.
-            module.forward = MethodType(_in_float32_on_cpu, module)  # type: ignore[method-assign]
+            # Not a closure: copied and pickled with the network, it is of the copy's convolution.
+            module.forward = partial(_in_float32_on_cpu, module)  # type: ignore[method-assign]
 
 
 def _in_float32_on_cpu(convolution: nn.Conv2d, image: Tensor) -> Tensor:

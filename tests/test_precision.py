@@ -1,6 +1,7 @@
 """The choice of precision: a pure function of the times, and a probe that leaves no trace."""
 
 import copy
+import pickle
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -153,8 +154,10 @@ def test_float32_comes_first_everywhere() -> None:
     assert available(torch.device("mps")) == ("32-true",)
 
 
-@pytest.mark.parametrize("copied", [False, True])
-def test_depthwise_convolutions_stay_in_float32(copied: bool) -> None:
+@pytest.mark.parametrize(
+    "copied", [lambda net: net, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))]
+)
+def test_depthwise_convolutions_stay_in_float32(copied: Callable[[nn.Module], nn.Module]) -> None:
     torch.manual_seed(0)
     net: nn.Module = nn.Sequential(
         nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, groups=2)
@@ -162,7 +165,7 @@ def test_depthwise_convolutions_stay_in_float32(copied: bool) -> None:
     image = torch.rand(2, 3, 6, 6)
     plain = net(image)
     keep_depthwise_exact(net)
-    net = copy.deepcopy(net) if copied else net
+    net = copied(net)
     assert torch.equal(net(image), plain)
     pointwise, depthwise, grouped = net.children()
     nn.init.normal_(depthwise.weight)  # type: ignore[arg-type]
