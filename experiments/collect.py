@@ -27,12 +27,12 @@ SCORES = (
 )
 
 
-def rows(file: Path, name: str = "") -> list[dict[str, str]]:
+def rows(file: Path, called: str = "") -> list[dict[str, str]]:
     content = json.loads(file.read_text(encoding="utf-8"))
     split = next(key for key in content if f"{key}_tuned" in content)
     tuned = content[f"{split}_tuned"]
     found = {"network at .5": content[split], "network at the validation threshold": tuned}
-    run = name or (file.parent.name if file.name == "metrics.json" else file.stem)
+    run = called or (file.parent.name if file.name == "metrics.json" else file.stem)
     return [
         {"run": run, "method": method, "threshold": content["threshold"] if "validation" in method else ""}
         | {name: scores[name] for name in SCORES if scores.get(name) is not None}
@@ -46,8 +46,8 @@ def main() -> None:
         table = csv.DictWriter(text, ["run", "method", "threshold", *SCORES], lineterminator="\n")
         table.writeheader()
         for words in given:
-            name, _, file = words.rpartition("=")
-            for row in rows(Path(file), name):
+            called, _, file = words.rpartition("=")
+            for row in rows(Path(file), called):
                 shown = {
                     key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row.items()
                 }
