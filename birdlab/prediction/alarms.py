@@ -13,7 +13,8 @@ from scipy.stats import chi2
 from birdlab.audio.streams import Recording
 from birdlab.errors import BirdlabError
 from birdlab.metrics import REPORTED_THRESHOLDS, CoverageCurve
-from birdlab.prediction.events import Components, Event, settled
+from birdlab.prediction.components import Components
+from birdlab.prediction.events import Event, settled
 from birdlab.prediction.inputs import Input, collect
 from birdlab.prediction.listening import heard
 from birdlab.prediction.naming import Namer

@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from birdlab.audio.grid import Grid
 from birdlab.errors import BirdlabError
+from birdlab.prediction.components import Components
 from birdlab.prediction.denoise import FLOOR_DB, Denoiser
-from birdlab.prediction.events import Components, Event, settled
+from birdlab.prediction.events import Event, settled
 from birdlab.prediction.listening import MIN_CONFIDENCE, there
 from birdlab.prediction.naming import Namer, named, stretches
 from birdlab.prediction.network import Network, foreground

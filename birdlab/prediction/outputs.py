@@ -12,8 +12,9 @@ from birdlab.audio import io
 from birdlab.audio.grid import Grid
 from birdlab.audio.streams import Encoding, Recording, writing
 from birdlab.files import replacing_folder
+from birdlab.prediction.components import Components
 from birdlab.prediction.denoise import FLOOR_DB, Denoiser
-from birdlab.prediction.events import Components, Event, boxes, paint, settled
+from birdlab.prediction.events import BOX_EDGE, Event, boxes, paint, settled
 from birdlab.prediction.inputs import Input
 from birdlab.prediction.naming import Namer, Reader, named
 from birdlab.prediction.network import Network, foreground
@@ -116,7 +117,7 @@ class Marking:
             if source.recording is not None and "denoised" in paths:
                 write = stack.enter_context(writing(paths["denoised"], source.recording))
                 denoised = _Denoised(source.recording, network.grid, wanted, write)
-            components = Components(network.grid, wanted.threshold)
+            components = Components(network.grid, wanted.threshold, BOX_EDGE if wanted.boxes else 0)
             for kind in paths.keys() & {"masks", "overlays"}:
                 paths[kind] = stack.enter_context(replacing_folder(paths[kind]))
             pictures = _Pictures(paths, each.name, network, wanted)

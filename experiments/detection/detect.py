@@ -26,7 +26,8 @@ from birdlab.baselines import EnergyThreshold
 from birdlab.data.annotated_audio import AnnotatedAudio
 from birdlab.data.boxes import Box, read_boxes
 from birdlab.files import write_csv
-from birdlab.prediction.events import Components, Event, boxes
+from birdlab.prediction.components import Components
+from birdlab.prediction.events import BOX_EDGE, Event, boxes
 from birdlab.prediction.opening import open_network
 from birdlab.prediction.stream import joined, stitched
 
@@ -61,7 +62,7 @@ def energy_in(grid: Grid) -> Cells:
 
 
 def events_of(grid: Grid, probabilities: np.ndarray, threshold: float) -> list[Event]:
-    components = Components(grid, threshold)
+    components = Components(grid, threshold, BOX_EDGE)
     return boxes(components.see(probabilities.astype(np.float32)) + components.finish())
 
 

@@ -68,7 +68,8 @@ from birdlab.errors import BirdlabError, command
 from birdlab.files import write_csv
 from birdlab.metrics import SegmentationScores
 from birdlab.prediction.alarms import false_alarms, recordings_in, table, thresholds_of
-from birdlab.prediction.events import Components, Event, boxes, paint
+from birdlab.prediction.components import Components
+from birdlab.prediction.events import BOX_EDGE, Event, boxes, paint
 from birdlab.prediction.inputs import Input
 from birdlab.prediction.library import Prediction, Predictor
 from birdlab.prediction.network import Network
@@ -108,7 +109,7 @@ def outputs(prediction: Prediction, predictor: Predictor, threshold: float) -> I
     """The mask, and the boxes made of it, as cells."""
     mask = prediction.probabilities > threshold
     yield "mask", mask
-    components = Components(predictor.network.grid, threshold)
+    components = Components(predictor.network.grid, threshold, BOX_EDGE)
     events = components.see(prediction.probabilities) + components.finish()
     yield "boxes", paint(boxes(events), predictor.network.grid, 0, mask.shape[1])
 

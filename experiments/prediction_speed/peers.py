@@ -27,8 +27,8 @@ def energy(file: Path, output: Path) -> None:
 
     from birdlab.audio.spectrogram import Spectrogram
     from birdlab.baselines import EnergyThreshold
+    from birdlab.prediction.components import Components
     from birdlab.prediction.denoise import Denoiser
-    from birdlab.prediction.events import Components
     from birdlab.prediction.tables import Detections, write_raven
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))

@@ -12,7 +12,7 @@ import numpy as np
 sys.path.insert(0, sys.argv[2])
 from conftest import LoudTones, RATE
 from birdlab.prediction.denoise import Denoiser
-from birdlab.prediction.events import Components
+from birdlab.prediction.components import Components
 from birdlab.prediction.stream import mono_at, stitched
 
 minutes = int(sys.argv[1])
