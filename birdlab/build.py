@@ -17,7 +17,7 @@ from birdlab.audio.spectrogram import Spectrogram
 from birdlab.callbacks.finite import FiniteLoss
 from birdlab.callbacks.throughput import Throughput
 from birdlab.checkpoint_io import CheckpointFiles
-from birdlab.config import parameters
+from birdlab.config import parameters, targets
 from birdlab.data.module import SourceData
 from birdlab.data.source import Source
 from birdlab.errors import BirdlabError
@@ -122,6 +122,8 @@ def _instantiate(node: DictConfig | None, **built: Any) -> Any:
             raise cause from None
         if isinstance(cause, ValueError | TypeError):
             raise BirdlabError(f"{node.get('_target_')}: {cause}") from error
+        for target in targets(node):
+            parameters(target)  # says of one that can't be imported what to install
         raise
 
 

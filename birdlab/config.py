@@ -354,6 +354,12 @@ def _unknown_keys(node: Any, path: str = "", free: bool = False) -> Iterator[str
             yield from _unknown_keys(value, full, free=argument or full in _NAMED_BY_USERS)
 
 
+def targets(node: Any) -> Iterator[str]:
+    """Every ``_target_`` of a config, the innermost last."""
+    plain = OmegaConf.to_container(node) if OmegaConf.is_config(node) else node
+    return (str(value) for key, value in _leaves(plain) if key.rsplit(".", 1)[-1] == "_target_")
+
+
 @cache
 def parameters(target: str) -> frozenset[str]:
     """The names of what a ``_target_`` takes; ``**`` where it takes any.

@@ -1,5 +1,6 @@
 """Mistakes in settings are found before any time is spent, and the way out is named."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -131,6 +132,16 @@ def test_a_foreign_config_builds_only_what_birdlab_ships(tmp_path, planted, said
         run.config()
     assert "--trust" in str(refused.value)
     assert run.config(trust=True) is not None
+
+
+def test_a_package_that_a_network_needs_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cfg = config.compose(["+experiment=frontier", "model.weights=null"])
+    monkeypatch.setitem(sys.modules, "timm", None)
+    config.parameters.cache_clear()
+    with pytest.raises(BirdlabError, match=r"pip install 'birdlab\[timm\]'"):
+        build_task(cfg)
 
 
 def test_every_target_that_is_shipped_can_be_imported() -> None:

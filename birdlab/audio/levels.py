@@ -155,11 +155,11 @@ class LevelChannels(nn.Module):
         """float32 [B, C, F, T] of a picture [B, F, T] in 0..1, whose unit is `to_unit`'s."""
         level = from_unit(picture.float())
         rows = level.shape[1]
-        steady = _above_silence(level, 0.25)
+        steady = above_silence(level, 0.25)
         made = []
         for channel in self.channels:
             if channel == "level":
-                middle = _above_silence(steady.transpose(1, 2), 0.5)
+                middle = above_silence(steady.transpose(1, 2), 0.5)
                 made.append(((level - middle) / _SCALE_DB).clamp(min=_SILENT))
             elif channel == "excess":
                 made.append(((level - steady) / _SCALE_DB).clamp(min=_SILENT))
@@ -177,7 +177,7 @@ class LevelChannels(nn.Module):
         return pcen(energy, sample_rate=frames_per_s, hop=1, initial=background)
 
 
-def _above_silence(level: Tensor, share: float) -> Tensor:
+def above_silence(level: Tensor, share: float) -> Tensor:
     """The level that a share of the cells along the last axis [..., n] don't exceed: [..., 1].
 
     Cells of digital silence don't count, unless there is nothing else. Unlike quantiles, sorting has a

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from birdlab.audio.levels import FAINTEST, LOWEST_DB, from_unit, of_power, to_bytes
+from birdlab.audio.levels import FAINTEST, LOWEST_DB, above_silence, from_unit, of_power, to_bytes
 from birdlab.audio.mel import power_of
 from birdlab.data.augment_audio import Range, check_settings, column, masked, rolled, shifts
 
@@ -27,7 +27,8 @@ class LevelAugmentation(nn.Module):
         mix: with this probability another window of the batch sounds at the same time. What was bird in
             either stays bird where the other one isn't louder.
         curve_db: a recorder's frequency response, smooth and at most so many dB up or down anywhere.
-        noise_db: range of steady noise over each row's mean power, dB, in half of the windows.
+        noise_db: range of steady noise over each row's steady background, dB, in half of the windows. The
+            background, and not the mean, which a call raises: its row would be told by the noise.
         gain_db: range of a factor on the level, dB.
         time_masks, frequency_masks: at most so many stretches of time and of rows are silenced, that is, set
             to the row's mean level (SpecAugment, Park et al. 2019); the mask stays.
@@ -85,7 +86,8 @@ class LevelAugmentation(nn.Module):
             share = 10 ** (rng.uniform(*self.noise_db, len(power)) / 10) * (rng.random(len(power)) < 0.5)
             # A frame of noise has the power of an exponential variable; a few bins are averaged in a row.
             draws = torch.from_numpy(rng.gamma(4, 0.25, power.shape)).to(power)
-            power = power + power.mean(dim=-1, keepdim=True) * column(share, power) * draws
+            background = power_of(above_silence(of_power(power), 0.25))
+            power = power + background * column(share, power) * draws
         if self.gain_db is not None:
             power = power * column(10 ** (rng.uniform(*self.gain_db, len(power)) / 10), power)
         stretches = ((self.frequency_masks, self.mask_frequency, 1), (self.time_masks, self.mask_time, 2))

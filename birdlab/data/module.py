@@ -103,7 +103,8 @@ class SourceData(LightningDataModule):
             sizes = ", ".join(f"{name}: {len(self.splits[name])}" for name in SPLITS)
             raise BirdlabError(
                 f"{type(self.source).__name__}: the {split} split has no samples ({sizes}). "
-                f"Check data.root, data.fractions and data.n_{split}."
+                f"Check data.root, data.n_{split} and the shares of train, val and test, such as "
+                "data.fractions=[0.7,0.15,0.15]."
             )
         return self.splits[split]
 

@@ -131,7 +131,8 @@ def load_state(source: Path) -> dict[str, Tensor]:
         content = _safetensors(source) if source.suffix == ".safetensors" else _torch_file(source)
     else:
         raise BirdlabError(
-            f"{source}: there is no such file, nor a run directory; set model.weights or start_from."
+            f"{source}: there is no such file, nor a run directory. Check whichever names it: model.weights, "
+            "start_from or backbone.weights."
         )
     if not isinstance(content, dict) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from birdlab.metrics.calibration import ReliabilityCurve
 from birdlab.metrics.classification import WITHIN, single_label_scores, within_origin
 from birdlab.reporting.read import RunRecord
 from birdlab.trained_on import STARTS
@@ -25,8 +26,8 @@ def crossed(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
     A fold of a small data set is too few recordings for a score of its own: of a species with seven, one is
     tested. Where each recording is of one species, scores of network and references are computed anew from
-    the recordings of all folds, and so is micro F1 of who is heard beside a mask. Any other score is the mean
-    over folds, weighted by their samples, which for a mean over samples is exact.
+    the recordings of all folds, and so are micro F1 of who is heard beside a mask, and the calibration error.
+    Any other score is the mean over folds, weighted by their samples, which for a mean over samples is exact.
     """
     by_seed: dict[Any, list[RunRecord]] = {}
     for run in runs:
@@ -50,6 +51,11 @@ def _joined(folds: Sequence[RunRecord]) -> RunRecord:
     samples = [row for run in folds for row in run.samples]
     scores = _together([run.scores for run in folds], weights)
     scores |= {f"test/{name}": value for name, value in _of_species(samples).items()}
+    curves = [curve for run in folds for _, curve in run.reliability]
+    if len(curves) == len(folds):
+        # Of the few samples of a fold it would be larger by chance; of the unscaled one no curve is kept.
+        scores["test/calibration_error"] = ReliabilityCurve.together(curves).error
+        scores.pop("test/calibration_error_unscaled", None)
     if (callers := _of_callers(samples)) is not None:
         scores |= {name: callers for name in _CALLERS if name in scores}
     truth = {row["id"]: row for row in samples}

@@ -1,18 +1,19 @@
 """How well events match boxes that people drew on real recordings, and how many there are without birds.
 
-    python experiments/detection/detect.py RUN BOXES [--noise FOLDER]
+    python experiments/detection/detect.py RUN... --boxes DIR [--noise DIR]
 
-BOXES is a folder with audio/ and labels/ as data=annotated_audio takes it. Events become boxes as people draw
+DIR of --boxes has audio/ and labels/ as data=annotated_audio takes it. Events become boxes as people draw
 them (``--boxes``), by every method in the same way. An event and a box match if the intersection of their
 times is at least ``OVERLAPS`` of the union and their bands overlap; each counts once, pairs of the largest
 overlap first. "time_frame_iou" compares the frames of 2 ms in which there is any event with those in any box,
-over all recordings together. No threshold is tuned on these recordings: ``*`` marks the network's own, of its
-validation data, and the others show what lies around it.
+over all recordings together. No threshold is tuned on these recordings: ``*`` marks a network's own, of its
+validation data, and the others show what lies around it. False events are counted in those recordings of
+--noise that the run was neither trained nor validated on.
 """
 
 import argparse
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,16 @@ from birdlab.audio import io
 from birdlab.audio.grid import Grid
 from birdlab.audio.spectrogram import Spectrogram
 from birdlab.baselines import EnergyThreshold
+from birdlab.bird_free import unheard
 from birdlab.data.annotated_audio import AnnotatedAudio
 from birdlab.data.boxes import Box, read_boxes
 from birdlab.files import write_csv
+from birdlab.prediction.alarms import recordings_in
 from birdlab.prediction.components import Components
 from birdlab.prediction.events import BOX_EDGE, Event, boxes
 from birdlab.prediction.opening import open_network
 from birdlab.prediction.stream import joined, stitched
+from birdlab.run import Run
 
 HERE = Path(__file__).parent
 OVERLAPS = (0.1, 0.3, 0.5)
@@ -122,6 +126,7 @@ class Tally:
     def __init__(self) -> None:
         self.matched = dict.fromkeys(OVERLAPS, 0)
         self.events = self.boxes = self.both = self.either = self.false = 0
+        self.quiet_s = 0.0
 
     def add(self, found: Sequence[Event], truth: Sequence[Box], duration_s: float) -> None:
         """One recording with boxes."""
@@ -134,7 +139,11 @@ class Tally:
             self.either + int((mine | theirs).sum()),
         )
 
-    def row(self, method: str, quiet_hours: float) -> dict[str, object]:
+    def add_quiet(self, found: Sequence[Event], duration_s: float) -> None:
+        """One recording without birds."""
+        self.false, self.quiet_s = self.false + len(found), self.quiet_s + duration_s
+
+    def row(self, method: str) -> dict[str, object]:
         """Of the table."""
         row: dict[str, object] = {"method": method, "events": self.events, "boxes": self.boxes}
         row["time_frame_iou"] = round(self.both / max(1, self.either), 3)
@@ -142,7 +151,8 @@ class Tally:
             row[f"recall_{overlap}"] = round(matched / max(1, self.boxes), 3)
             row[f"precision_{overlap}"] = round(matched / max(1, self.events), 3)
             row[f"f1_{overlap}"] = round(2 * matched / max(1, self.events + self.boxes), 3)
-        row["false_events_per_hour"] = round(self.false / quiet_hours, 1) if quiet_hours else ""
+        row["quiet_minutes"] = round(self.quiet_s / 60, 1)
+        row["false_events_per_hour"] = round(3600 * self.false / self.quiet_s, 1) if self.quiet_s else ""
         return row
 
 
@@ -151,29 +161,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path)
-    parser.add_argument("boxes", type=Path)
-    parser.add_argument("--noise", type=Path, help="recordings without birds")
+    parser.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="of one sample rate")
+    parser.add_argument("--boxes", metavar="DIR", type=Path, required=True)
+    parser.add_argument("--noise", metavar="DIR", type=Path, help="recordings without birds")
     parser.add_argument("--limit", type=int, help="of recordings of each kind, to try it out")
     parser.add_argument("--output", type=Path, default=HERE, help="folder of results.csv")
     given = parser.parse_args()
-    network = open_network(given.run)
-    grid, rate = network.grid, network.grid.sample_rate
+    networks = {str(Run.open(run).config()["name"]): open_network(run) for run in given.runs}
+    (rate,) = {network.grid.sample_rate for network in networks.values()}
+    grid = next(iter(networks.values())).grid
     energy = energy_in(grid)
-    own = network.threshold
 
-    def all_methods(audio: np.ndarray) -> Mapping[str, list[Event]]:
-        probabilities, levels = joined(list(stitched(network, [audio]))), energy(audio)
-        found = {
-            f"network at {threshold:g}{' *' if threshold == own else ''}": events_of(
-                grid, probabilities, threshold
-            )
-            for threshold in sorted({own, *THRESHOLDS})
-        }
-        found |= {
-            f"energy threshold at {threshold:g}": events_of(grid, levels, threshold)
-            for threshold in ENERGY_THRESHOLDS
-        }
+    def all_methods(audio: np.ndarray, names: Container[str]) -> Mapping[str, list[Event]]:
+        found = {}
+        for name, network in networks.items():
+            if name in names:
+                probabilities = joined(list(stitched(network, [audio])))
+                for threshold in sorted({network.threshold, *THRESHOLDS}):
+                    own = " *" if threshold == network.threshold else ""
+                    events = events_of(network.grid, probabilities, threshold)
+                    found[f"{name} at {threshold:.2g}{own}"] = events
+        levels = energy(audio)
+        for threshold in ENERGY_THRESHOLDS:
+            found[f"energy threshold at {threshold:g}"] = events_of(grid, levels, threshold)
         return found | {"scikit-maad, regions of interest": by_maad(audio, rate)}
 
     tallies: dict[str, Tally] = {}
@@ -181,17 +191,19 @@ def main() -> None:
     samples = AnnotatedAudio(root=given.boxes, window_s=None).splits()["test"][: given.limit]
     for number, sample in enumerate(samples, start=1):
         audio = io.read(sample.files[0], rate)
-        for method, found in all_methods(audio).items():
+        for method, found in all_methods(audio, networks).items():
             tallies.setdefault(method, Tally()).add(found, read_boxes(sample.files[1]), len(audio) / rate)
         print(f"{number} of {len(samples)} recordings", end="\r", flush=True)
-    quiet_s = 0.0
-    for path in sorted(given.noise.rglob("*"))[: given.limit] if given.noise else []:
-        if path.suffix.lower() in io.SUFFIXES:
-            audio = io.read(path, rate)
-            quiet_s += len(audio) / rate
-            for method, found in all_methods(audio).items():
-                tallies[method].false += len(found)
-    rows = [tally.row(method, quiet_s / 3600) for method, tally in tallies.items()]
+    quiet = recordings_in(given.noise)[: given.limit] if given.noise else []
+    new_to = {
+        name: set(unheard(Run.open(run), quiet)) for name, run in zip(networks, given.runs, strict=True)
+    }
+    for each in quiet:
+        audio = io.read(each.path, rate)
+        names = [name for name, new in new_to.items() if each in new]
+        for method, found in all_methods(audio, names).items():
+            tallies[method].add_quiet(found, len(audio) / rate)
+    rows = [tally.row(method) for method, tally in tallies.items()]
     for row in rows:
         print(row)
     write_csv(given.output / "results.csv", rows)

@@ -104,7 +104,20 @@ def test_gain_and_response_change_levels_alone(batch: Pair) -> None:
     assert change.std() > 0.5
 
 
-def test_noise_lies_over_the_mean_of_each_row(batch: Pair) -> None:
+def test_noise_does_not_tell_where_a_call_is(batch: Pair) -> None:
+    """Pauses beside a loud call rise as its neighbours' rows do."""
+    image, mask = batch
+    for step in range(4):
+        noisy, _ = augmented(batch, step=(0, step), noise_db=(6, 6))
+        rise = decibels(noisy) - decibels(image)
+        beside = (mask == 0) & (mask.amax(dim=2, keepdim=True) == 1)
+        elsewhere = mask.amax(dim=2, keepdim=True).expand_as(mask) == 0
+        for number in range(3):
+            here, there = (rise[number][cells[number]].mean() for cells in (beside, elsewhere))
+            assert here == pytest.approx(there, abs=1)
+
+
+def test_noise_lies_over_the_background_of_each_row(batch: Pair) -> None:
     quiet = torch.full_like(batch[0], 60)
     image, mask = augmented((quiet, batch[1]), noise_db=(0, 0))
     rise = (decibels(image) - decibels(quiet)).mean(dim=(1, 2))

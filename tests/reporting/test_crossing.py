@@ -1,10 +1,13 @@
 """Folds become one run whose scores are of all recordings."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from birdlab.metrics.calibration import ReliabilityCurve
 from birdlab.reporting.comparison import POOLED, common_samples, rank
 from birdlab.reporting.conditions import conditions
 from birdlab.reporting.crossing import crossed
@@ -65,6 +68,20 @@ def test_so_are_those_of_references() -> None:
     assert found["accuracy"] == pytest.approx(3 / 6)
     assert found["macro_f1"] == pytest.approx(6 / 9 / 3)  # the mean over folds would be 2/3 / 3
     assert found["roc_auc"] == 0.5
+
+
+def test_the_calibration_error_is_of_all_recordings_together() -> None:
+    """Two folds that are wrong in opposite directions are right together; their mean error would be .2."""
+    runs = []
+    for number, happened in enumerate((0.3, 0.7)):
+        run = fold(number, FIRST if number == 0 else SECOND)
+        count, probability, frequency = torch.tensor([10]), torch.tensor([0.5]), torch.tensor([happened])
+        scores = {**run.scores, "test/calibration_error": 0.2, "test/calibration_error_unscaled": 0.1}
+        curve = ReliabilityCurve(count, probability, frequency)
+        runs.append(replace(run, scores=scores, reliability=[("names", curve)]))
+    (one,) = crossed(runs)
+    assert one.scores["test/calibration_error"] == pytest.approx(0, abs=1e-6)
+    assert "test/calibration_error_unscaled" not in one.scores
 
 
 def test_probabilities_of_several_species_at_once_are_no_shares() -> None:
