@@ -189,11 +189,21 @@ def missing_encoder(name: str, weights: str) -> str:
     """Which files segmentation_models_pytorch could not download for an encoder, and where to put them."""
     from huggingface_hub.constants import HF_HUB_CACHE
     from segmentation_models_pytorch.encoders import encoders  # optional
+    from timm.models import get_pretrained_cfg  # comes with it
 
     wanted = encoders.get(name, {}).get("pretrained_settings", {}).get(weights)
     if wanted is None:  # an encoder of timm, which downloads by its own rules
+        known = get_pretrained_cfg(name.removeprefix("tu-"), allow_unregistered=True)
+        copied = ""
+        if known and known.hf_hub_id:
+            folder = f"models--{known.hf_hub_id.replace('/', '--')}"
+            copied = (
+                f" Where there is one, 'hf download {known.hf_hub_id}' fills a folder {folder}: copy it "
+                f"into {HF_HUB_CACHE}."
+            )
         return (
-            f"The weights {weights} of {name} can't be downloaded; model.encoder_weights=null starts without."
+            f"The {weights} weights of {name} can't be downloaded.{copied} "
+            "model.encoder_weights=null starts from random ones."
         )
     repository, revision = wanted["repo_id"], wanted["revision"]
     folder = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "snapshots" / revision

@@ -18,6 +18,7 @@ from birdlab.models.weights import (
     imagenet_state,
     load_state,
     load_strictly,
+    missing_encoder,
 )
 
 RGB = torch.tensor([3.0, 6.0, 12.0]).reshape(1, 3, 1, 1)
@@ -335,6 +336,16 @@ def test_networks_without_an_encoder_of_others_start_from_the_whole_network(
         build.build_task(config.compose([*given, "data.channels=3"]))
     with pytest.raises(BirdlabError, match=r"model\.weights=imagenet: there are none for this network"):
         build.build_task(config.compose([*words, "model.weights=imagenet"]))
+
+
+def test_so_do_those_of_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("segmentation_models_pytorch")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/cache")
+    said = missing_encoder("tu-resnet34.a1_in1k", "imagenet")
+    assert "'hf download timm/resnet34.a1_in1k'" in said
+    assert "models--timm--resnet34.a1_in1k: copy it into /cache." in said
+    assert "model.encoder_weights=null" in said
+    assert "hf download" not in missing_encoder("tu-nothing_of_timm", "imagenet")
 
 
 def test_encoder_weights_that_do_not_exist_are_named() -> None:
