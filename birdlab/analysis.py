@@ -12,6 +12,7 @@ import torch
 
 from birdlab.metrics import CoverageCurve
 from birdlab.metrics.classification import confusion_matrix
+from birdlab.significance import estimate
 
 Row = Mapping[str, Any]
 """Of one sample, as in ``scores.csv``."""
@@ -24,7 +25,6 @@ FACTORS = {
 """What scores are set against, where it is known: columns of ``scores.csv``, and what they are in words."""
 
 _MOST_BINS, _FEWEST_SAMPLES = 6, 8
-_RESAMPLED = 2000
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Bin:
         middle: the median.
         samples: how many.
         iou: their mean.
-        iou_low, iou_high: what it lies between with 95 % confidence, by a bootstrap over samples.
+        iou_low, iou_high: what it lies between with 95 % confidence (`birdlab.significance.estimate`); NaN if
+            all are of one recording.
         over_segmentation: false alarms of all of them over the true area of all of them.
         under_segmentation: what is missed of it.
     """
@@ -121,17 +122,16 @@ def _bin(factor: str, rows: Sequence[Row]) -> Bin:
     true, alarms, missed = (
         sum(row[name] for row in rows) for name in ("true_positive", "false_positive", "false_negative")
     )
-    drawn = np.random.default_rng(0).integers(len(ious), size=(_RESAMPLED, len(ious)))
-    iou_low, iou_high = np.percentile(ious[drawn].mean(axis=1), [2.5, 97.5])
+    iou = estimate(ious, [row.get("group") or row["id"] for row in rows])
     return Bin(
         factor=factor,
         low=float(values[0]),
         high=float(values[-1]),
         middle=float(np.median(values)),
         samples=len(rows),
-        iou=float(ious.mean()),
-        iou_low=float(iou_low),
-        iou_high=float(iou_high),
+        iou=iou.mean,
+        iou_low=iou.low,
+        iou_high=iou.high,
         over_segmentation=alarms / (true + missed),
         under_segmentation=missed / (true + missed),
     )

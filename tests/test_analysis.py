@@ -1,17 +1,21 @@
 """What scores depend on, and which samples are the worst, by hand."""
 
 import math
+from typing import Any
 
 import pytest
 
 from birdlab.analysis import binned, confused, coverage, recall_by_species, with_birds, worst
 
 
-def row(iou: float, snr_db: float | None = None, *, true: int = 10, alarms: int = 0) -> dict[str, float]:
-    """A sample whose prediction found ``iou`` of its true pixels."""
+def row(
+    iou: float, snr_db: float | None = None, *, true: int = 10, alarms: int = 0, group: str | None = None
+) -> dict[str, Any]:
+    """A sample whose prediction found ``iou`` of its true pixels, by default of a recording of its own."""
     found = round(iou * true)
     known = {} if snr_db is None else {"snr_db": snr_db}
     return {
+        "group": group or f"{iou} {snr_db}",
         "iou": iou,
         "foreground_share": true / 100,
         "true_positive": found,
@@ -32,6 +36,16 @@ def test_bins_hold_nearly_equal_numbers_in_order() -> None:
     # The first 8 have SNRs of 0 to 7, so they were made with n = 42 to 49.
     assert bins[0].iou == pytest.approx(0.455)
     assert 0.42 < bins[0].iou_low < 0.455 < bins[0].iou_high < 0.49
+
+
+def test_windows_of_one_recording_are_no_samples_of_their_own() -> None:
+    """Ten windows of two recordings say as much of the next recording as two do."""
+    rows = [row(0.2 + 0.4 * (n % 2), 1.0 + n, group=f"XC{n % 2}") for n in range(10)]
+    (together,) = binned(rows[:7], "snr_db")
+    (apart,) = binned([each | {"group": str(n)} for n, each in enumerate(rows[:7])], "snr_db")
+    assert together.iou_high - together.iou_low > 1.5 * (apart.iou_high - apart.iou_low)
+    (alone,) = binned([each | {"group": "XC0"} for each in rows[:7]], "snr_db")
+    assert math.isnan(alone.iou_low)
 
 
 def test_errors_of_a_bin_are_those_of_its_pixels_together() -> None:

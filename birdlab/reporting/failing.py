@@ -1,6 +1,7 @@
 """Where a run goes wrong, from its ``scores.csv``: the tables of a model card."""
 
 from collections.abc import Sequence
+from math import isnan
 from typing import Any
 
 from birdlab.analysis import FACTORS, Row, binned, confused, coverage, recall_by_species
@@ -40,7 +41,9 @@ def mask_tables(run: RunRecord) -> list[Table]:
             Cell(f"{each.low:.3g} to {each.high:.3g}", f"{each.low:.3g}"),
             Cell(str(each.samples), each.samples),
             Cell(f"{each.iou:.3f}", each.iou),
-            Cell(f"{each.iou_low:.3f} to {each.iou_high:.3f}", f"{each.iou_low:.3f}"),
+            Cell("—", "—")
+            if isnan(each.iou_low)
+            else Cell(f"{each.iou_low:.3f} to {each.iou_high:.3f}", f"{each.iou_low:.3f}"),
             Cell(f"{each.over_segmentation:.2f}", each.over_segmentation),
             Cell(f"{each.under_segmentation:.2f}", each.under_segmentation),
         )

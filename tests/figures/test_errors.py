@@ -22,6 +22,7 @@ def rows(number: int, *factors: str) -> list[dict[str, float]]:
         known = {"snr_db": draw.uniform(-10, 20), "call_s": draw.uniform(0.05, 3)}
         made.append(
             {
+                "id": str(len(made)),
                 "iou": iou,
                 "foreground_share": draw.uniform(0.001, 0.2),
                 "over_segmentation": draw.exponential(),
