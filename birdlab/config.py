@@ -277,11 +277,8 @@ def _entries(folder: Path) -> Iterator[tuple[str, Any]]:
 @cache
 def shipped_targets() -> frozenset[str]:
     """Everything that the shipped configs instantiate."""
-    targets = set()
-    for file in _files(CONF):
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        targets |= {value for key, value in _leaves(content) if key.rsplit(".", 1)[-1] == "_target_"}
-    return frozenset(targets)
+    contents = (yaml.safe_load(file.read_text(encoding="utf-8")) or {} for file in _files(CONF))
+    return frozenset(target for content in contents for target in targets(content))
 
 
 def register_resolvers() -> None:

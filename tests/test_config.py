@@ -134,9 +134,7 @@ def test_a_foreign_config_builds_only_what_birdlab_ships(tmp_path, planted, said
     assert run.config(trust=True) is not None
 
 
-def test_a_package_that_a_network_needs_is_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_package_that_a_network_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = config.compose(["+experiment=frontier", "model.weights=null"])
     monkeypatch.setitem(sys.modules, "timm", None)
     config.parameters.cache_clear()

@@ -188,6 +188,7 @@ def torchvision_state(name: str) -> dict[str, Tensor]:
 def missing_encoder(name: str, weights: str) -> str:
     """Which files segmentation_models_pytorch could not download for an encoder, and where to put them."""
     from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
     from segmentation_models_pytorch.encoders import encoders  # optional
     from timm.models import get_pretrained_cfg  # comes with it
 
@@ -196,7 +197,7 @@ def missing_encoder(name: str, weights: str) -> str:
         known = get_pretrained_cfg(name.removeprefix("tu-"), allow_unregistered=True)
         copied = ""
         if known and known.hf_hub_id:
-            folder = f"models--{known.hf_hub_id.replace('/', '--')}"
+            folder = repo_folder_name(repo_id=known.hf_hub_id, repo_type="model")
             copied = (
                 f" Where there is one, 'hf download {known.hf_hub_id}' fills a folder {folder}: copy it "
                 f"into {HF_HUB_CACHE}."
@@ -206,7 +207,8 @@ def missing_encoder(name: str, weights: str) -> str:
             "model.encoder_weights=null starts from random ones."
         )
     repository, revision = wanted["repo_id"], wanted["revision"]
-    folder = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "snapshots" / revision
+    cached = repo_folder_name(repo_id=repository, repo_type="model")
+    folder = Path(HF_HUB_CACHE) / cached / "snapshots" / revision
     return (
         f"The {weights} weights of {name} can't be downloaded. Put config.json and model.safetensors of "
         f"https://huggingface.co/{repository}/tree/{revision} into {folder}, or start from random weights "
