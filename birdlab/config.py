@@ -242,7 +242,16 @@ def groups() -> frozenset[str]:
 
 def names_species(cfg: DictConfig) -> bool:
     """Whether a run of this config names species and marks no pixels."""
-    return str(OmegaConf.select(cfg, "task.module._target_")).endswith(".ClassificationTask")
+    return _task(cfg) == "ClassificationTask"
+
+
+def marks_and_names(cfg: DictConfig) -> bool:
+    """Whether a run of this config does both at once."""
+    return _task(cfg) == "MultitaskTask"
+
+
+def _task(cfg: DictConfig) -> str:
+    return str(OmegaConf.select(cfg, "task.module._target_")).rsplit(".", 1)[-1]
 
 
 @cache

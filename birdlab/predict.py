@@ -23,10 +23,10 @@ from birdlab.options import Trust
 from birdlab.prediction import batch, summaries
 from birdlab.prediction.denoise import FLOOR_DB
 from birdlab.prediction.inputs import collect
-from birdlab.prediction.listening import MIN_CONFIDENCE, Listening
-from birdlab.prediction.naming import Namer, confidence_for
+from birdlab.prediction.listening import Listening
+from birdlab.prediction.naming import LIKELY, Namer, confidence_for, least_confidence
 from birdlab.prediction.network import Network, threshold_for
-from birdlab.prediction.opening import open_any, open_namer
+from birdlab.prediction.opening import open_any, open_namer, open_own_namer
 from birdlab.prediction.outputs import Marking, Wanted
 from birdlab.prediction.records import Record
 from birdlab.prediction.tables import check_formats
@@ -48,13 +48,16 @@ def main(
         typer.Option(help="Probability above which it is bird [the run's, from validation data]"),
     ] = None,
     species: Annotated[
-        Path | None, typer.Option(help="A run (or exported file) of species, to name each event.")
+        Path | None,
+        typer.Option(
+            help="A run (or exported file) of species, to name each event. [a RUN of task=multitask itself]"
+        ),
     ] = None,
     min_confidence: Annotated[
         float | None,
         typer.Option(
             help="Name only what is at least so probable a species; other events stay 'bird'. "
-            f"[with a RUN of species alone: {MIN_CONFIDENCE}]"
+            f"[with a RUN of species alone, or where several may be heard at once: {LIKELY}]"
         ),
     ] = None,
     accuracy: Annotated[
@@ -113,12 +116,14 @@ def main(
             marking = (species, threshold, precision, mask, overlay, denoised, floor_db, boxes or None)
             _check_names_only(run, marking)
             # Accuracy is that of the likeliest species: a second one in a stretch would be below a half.
-            work = Listening(network, tables, _confidence(network, min_confidence, accuracy, MIN_CONFIDENCE))
+            work = Listening(network, tables, _confidence(network, min_confidence, accuracy, LIKELY))
         else:
+            opener = open_own_namer if species is None else open_namer
+            namer = opener(species or run, trust=trust, threads=1)
             for name, value in sure.items():
-                if value is not None and species is None:
+                if value is not None and namer is None:
                     raise BirdlabError(f"--{name} {value:g} is of a species: give --species RUN, too.")
-            namer = open_namer(species, trust=trust, threads=1) if species is not None else None
+            least = _confidence(namer, min_confidence, accuracy, least_confidence(namer)) if namer else 0.0
             wanted = Wanted(
                 threshold=_threshold(network, threshold, precision),
                 tables=tables,
@@ -127,7 +132,7 @@ def main(
                 denoised=denoised is not False,
                 floor_db=FLOOR_DB if floor_db is None else floor_db,
                 boxes=boxes,
-                min_confidence=_confidence(namer, min_confidence, accuracy, 0.0) if namer else 0.0,
+                min_confidence=least,
             )
             work = Marking(network, wanted, namer)
         todo = batch.plan(files, output, work, overwrite=overwrite)

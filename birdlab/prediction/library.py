@@ -17,10 +17,10 @@ from birdlab.errors import BirdlabError
 from birdlab.prediction.components import Components
 from birdlab.prediction.denoise import FLOOR_DB, Denoiser
 from birdlab.prediction.events import Event, settled
-from birdlab.prediction.listening import MIN_CONFIDENCE, there
-from birdlab.prediction.naming import Namer, named, stretches
+from birdlab.prediction.listening import there
+from birdlab.prediction.naming import LIKELY, Namer, least_confidence, named, stretches
 from birdlab.prediction.network import Network, foreground
-from birdlab.prediction.opening import open_namer, open_together
+from birdlab.prediction.opening import open_namer, open_own_namer, open_together
 from birdlab.prediction.stream import Audio, joined, mono_at, stitched
 
 
@@ -77,7 +77,7 @@ class Predictor:
         sample_rate: int,
         threshold: float | None = None,
         *,
-        min_confidence: float = 0.0,
+        min_confidence: float | None = None,
     ) -> Prediction:
         """Predict audio of any length that fits into memory several times.
 
@@ -85,7 +85,9 @@ class Predictor:
             audio: float [n] or [n, channels], full scale is 1; the network hears the mean of the channels.
             sample_rate: Hz.
             threshold: in 0..1; None is the one that validation data chose.
-            min_confidence: events whose likeliest species is less likely than this stay "bird".
+            min_confidence: events whose likeliest species is less likely than this stay "bird". None names
+                every event by a network that knows one species at a time, and by others what is more likely
+                than not.
 
         Raises:
             BirdlabError: for integers, audio of another shape, without samples, or with samples that aren't
@@ -113,16 +115,17 @@ class Predictor:
         )
 
     def _named(
-        self, events: list[Event], samples: Audio, sample_rate: int, min_confidence: float
+        self, events: list[Event], samples: Audio, sample_rate: int, min_confidence: float | None
     ) -> list[Event]:
         assert self.namer is not None
+        least = least_confidence(self.namer) if min_confidence is None else min_confidence
         rate = self.namer.sample_rate
         audio = np.concatenate(list(_mono(samples, sample_rate, rate)))
 
         def read(start_s: float, seconds: float) -> Audio:
             return audio[round(start_s * rate) : round((start_s + seconds) * rate)]
 
-        return named(events, len(samples) / sample_rate, self.namer, read, min_confidence)
+        return named(events, len(samples) / sample_rate, self.namer, read, least)
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ class SpeciesPrediction:
     end_s: NDArray[np.float64]
     _highest_hz: float = field(repr=False)
 
-    def events(self, min_confidence: float = MIN_CONFIDENCE) -> list[Event]:
+    def events(self, min_confidence: float = LIKELY) -> list[Event]:
         """Stretches once for each species that is at least so likely, as in tables."""
         stretches = zip(self.begin_s.tolist(), self.end_s.tolist(), self.probabilities, strict=True)
         return [
@@ -217,13 +220,16 @@ def load(
     Args:
         run: its run directory, or the file that ``birdlab.export`` made of it, which doesn't need torch.
             Of a list of them, such as the seeds of one study, the probabilities are averaged (`Ensemble`).
-        species: a run or a file that names the species of each event.
+        species: a run or a file that names the species of each event. None: one run of task=multitask names
+            them itself, any other network marks them only.
         trust: build what birdlab doesn't ship, too; only for runs whose author you trust.
 
     Raises:
         BirdlabError: if it is no run directory, has no checkpoint, or was trained for another task; if
             several of them weren't trained on windows of the same spectrogram.
     """
-    namer = open_namer(Path(species), trust=trust) if species is not None else None
-    runs = [run] if isinstance(run, Path | str) else run
-    return Predictor(open_together([Path(each) for each in runs], trust=trust), namer)
+    runs = [Path(each) for each in ([run] if isinstance(run, Path | str) else run)]
+    network = open_together(runs, trust=trust)
+    if species is not None:
+        return Predictor(network, open_namer(Path(species), trust=trust))
+    return Predictor(network, open_own_namer(runs[0], trust=trust) if len(runs) == 1 else None)

@@ -13,13 +13,10 @@ from birdlab.audio.streams import Recording
 from birdlab.errors import BirdlabError
 from birdlab.prediction.events import Event
 from birdlab.prediction.inputs import Input
-from birdlab.prediction.naming import Namer, stretches
+from birdlab.prediction.naming import LIKELY, Namer, stretches
 from birdlab.prediction.records import Record
 from birdlab.prediction.stream import Audio, mono_at
 from birdlab.prediction.tables import FORMATS, Detections, write_tables
-
-MIN_CONFIDENCE = 0.5
-"""More likely than not: of a network that knows one species at a time, one at most."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Listening:
 
     namer: Namer
     tables: tuple[str, ...] = ("raven",)
-    min_confidence: float = MIN_CONFIDENCE
+    min_confidence: float = LIKELY
 
     @property
     def grid(self) -> Grid:

@@ -11,6 +11,9 @@ from birdlab.errors import BirdlabError
 from birdlab.prediction.events import Event
 from birdlab.thresholds import lowest_reaching
 
+LIKELY = 0.5
+"""More likely than not. Of a network that knows one species at a time, one at most is."""
+
 Reader = Callable[[float, float], NDArray[np.float32]]
 """Audio [n] at the namer's sample rate of a recording: from so many seconds on, so many seconds at most."""
 
@@ -36,12 +39,23 @@ class Namer(Protocol):
         """The K species that it knows."""
 
     @property
+    def multilabel(self) -> bool:
+        """Whether several species may be heard at once, or none of them."""
+
+    @property
     def validation_accuracy(self) -> Mapping[float, float]:
         """The share of right names on validation data among those that are at least so likely, by that
         confidence; empty where it isn't known."""
 
     def scores(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities [K] of audio [n]: of the middle of longer audio; shorter audio is repeated."""
+        """Probabilities [K] of audio [n]: of the middle of longer audio; shorter audio is filled up as in
+        training."""
+
+
+def least_confidence(namer: Namer) -> float:
+    """How sure the name of an event must be where nobody says: one of the species it is, unless there may be
+    none."""
+    return LIKELY if namer.multilabel else 0.0
 
 
 def confidence_for(namer: Namer, accuracy: float, least: float = 0.0) -> float:

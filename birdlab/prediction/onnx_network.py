@@ -99,13 +99,14 @@ class OnnxNamer:
     """See `Namer`.
 
     Attributes:
-        name, sample_rate, seconds, species, validation_accuracy: as in the run.
+        name, sample_rate, seconds, species, multilabel, validation_accuracy: as in the run.
     """
 
     name: str
     sample_rate: int
     seconds: float
     species: Sequence[str]
+    multilabel: bool
     validation_accuracy: Mapping[float, float]
     _run: Function = field(repr=False, compare=False)
 
@@ -127,7 +128,8 @@ class OnnxNamer:
                 sample_rate=int(facts["sample_rate"]),
                 seconds=float(facts["seconds"]),
                 species=tuple(map(str, facts["species"])),
-                # Older files have none.
+                # Older files have neither.
+                multilabel=bool(facts.get("multilabel", False)),
                 validation_accuracy={float(c): float(a) for c, a in facts.get("accuracy_curve", {}).items()},
                 _run=run,
             )
@@ -170,6 +172,7 @@ def species_facts(namer: Namer) -> Facts:
         "sample_rate": namer.sample_rate,
         "seconds": namer.seconds,
         "species": list(namer.species),
+        "multilabel": namer.multilabel,
         "accuracy_curve": dict(namer.validation_accuracy),
     }
 

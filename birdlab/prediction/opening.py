@@ -61,6 +61,19 @@ def open_namer(path: Path, *, trust: bool = False, threads: int | None = None) -
         from birdlab.prediction.onnx_network import OnnxNamer
 
         return OnnxNamer.open(path, threads=threads)
+    from birdlab.prediction.restoring import marks_and_names
+    from birdlab.prediction.run_callers import RunCallers
     from birdlab.prediction.run_species import RunNamer
 
-    return RunNamer.open(path, trust=trust, threads=threads)
+    opener = RunCallers if marks_and_names(path, trust=trust) else RunNamer
+    return opener.open(path, trust=trust, threads=threads)
+
+
+def open_own_namer(path: Path, *, trust: bool = False, threads: int | None = None) -> Namer | None:
+    """What a network that marks birds says of who is heard; None if it wasn't trained to, or is a file, which
+    holds the marks alone. See `open_network`."""
+    if path.is_file():
+        return None
+    from birdlab.prediction.restoring import marks_and_names
+
+    return open_namer(path, trust=trust, threads=threads) if marks_and_names(path, trust=trust) else None

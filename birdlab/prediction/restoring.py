@@ -19,13 +19,18 @@ _MEANT = {
         "marking birds needs a run of task=segmentation (one of species goes to --species, or "
         "birdlab.load_species)"
     ),
-    ClassificationTask: "naming species needs a run of task=classification",
+    ClassificationTask: "naming species needs a run of task=classification or task=multitask",
 }
 
 
 def names_species(directory: Path, *, trust: bool = False) -> bool:
     """Whether a run names species and marks nothing; see `restored`."""
     return config.names_species(Run.open(directory).config(trust=trust))
+
+
+def marks_and_names(directory: Path, *, trust: bool = False) -> bool:
+    """Whether a run marks birds and says who is heard; see `restored`."""
+    return config.marks_and_names(Run.open(directory).config(trust=trust))
 
 
 def restored(directory: Path, kind: type[T], *, trust: bool = False) -> tuple[T, DictConfig, dict[str, Any]]:

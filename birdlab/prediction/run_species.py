@@ -70,6 +70,11 @@ class RunNamer:
         """See `Namer`."""
         return self.task.names
 
+    @property
+    def multilabel(self) -> bool:
+        """See `Namer`."""
+        return self.task.multilabel
+
     @torch.inference_mode()
     def scores(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Namer`."""

@@ -294,6 +294,7 @@ class Caller:
     sample_rate = RATE
     seconds = 0.5
     species = ("Bubo bubo", "Parus major")
+    multilabel = False
 
     def scores(self, audio: np.ndarray) -> np.ndarray:
         spectrum = np.abs(np.fft.rfft(audio))

@@ -35,6 +35,7 @@ class Loudness:
     sample_rate: int = RATE
     seconds: float = 1.0
     species: tuple[str, ...] = ("owl", "wren")
+    multilabel: bool = True
     heard: list[int] = field(default_factory=list)
     validation_accuracy: dict[float, float] = field(default_factory=dict)
 

@@ -32,6 +32,7 @@ class Listener:
     sample_rate: int = 10
     seconds: float = 2.0
     species: tuple[str, ...] = ("Bubo bubo", "Parus major")
+    multilabel: bool = False
     heard: list[float] = field(default_factory=list)
 
     def scores(self, audio: np.ndarray) -> np.ndarray:

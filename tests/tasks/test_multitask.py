@@ -1,5 +1,6 @@
 """Both tasks at once: who is heard comes from the labels, and masks are those of any segmentation run."""
 
+import csv
 import json
 import math
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 import soundfile
 import torch
 from lightning import Callback, LightningModule, Trainer
+from typer.testing import CliRunner
 
 import birdlab
 from birdlab import config
@@ -23,6 +25,7 @@ from birdlab.evaluate import evaluate
 from birdlab.metrics import ReliabilityCurve
 from birdlab.models.resunet import ResUNet
 from birdlab.models.two_heads import TwoHeads
+from birdlab.predict import app
 from birdlab.reporting.comparison import callers_micro_f1, common_samples
 from birdlab.reporting.read import RunRecord
 from birdlab.reporting.tables import printed_scores
@@ -228,6 +231,7 @@ def test_augmentation_that_mixes_windows_is_refused(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_it_learns_both_and_predicts_like_any_other(folder: Path, tmp_path: Path) -> None:
+    """What it says of who is heard is that of its test, and the events that it marks are named by it."""
     cfg = config.compose([*words(folder, tmp_path / "run"), "epochs=40", "optimizer.lr=0.01"])
     train(cfg, Run.new(tmp_path / "run"))
     scores = json.loads((tmp_path / "run/metrics.json").read_text())["test"]
@@ -237,6 +241,29 @@ def test_it_learns_both_and_predicts_like_any_other(folder: Path, tmp_path: Path
     prediction = birdlab.load(tmp_path / "run").predict(audio, RATE)
     middles = {round((event.low_hz + event.high_hz) / 2000) for event in prediction.events}
     assert {2, 7} <= middles
+
+    with (tmp_path / "run/scores.csv").open() as file:
+        tested = list(csv.DictReader(file))
+    assert tested
+    for row in tested:
+        window = soundfile.read(folder / f"audio/{row['id'].split('@')[0]}.wav", dtype="float32")[0]
+        heard = birdlab.load_species(tmp_path / "run").predict(window, RATE)
+        said = [float(row[f"p_{name}"]) for name in heard.species]
+        # But for the bytes in which training keeps pictures.
+        np.testing.assert_allclose(heard.probabilities[0], said, atol=0.02)
+    asked = [str(tmp_path / "run"), str(folder / "audio"), f"--output={tmp_path / 'out'}", "--table=csv"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    labels = {name: _labels(tmp_path / f"out/{name}.csv") for name in ("XC1", "XC2")}
+    assert "low" in labels["XC1"]
+    assert "high" in labels["XC2"]
+    assert CliRunner().invoke(app, [*asked, "--overwrite", "--min-confidence", "0.9999999"]).exit_code == 0
+    assert _labels(tmp_path / "out/XC1.csv") <= {"bird"}
+
+
+def _labels(table: Path) -> set[str]:
+    with table.open() as file:
+        return {row["label"] for row in csv.DictReader(file)}
 
 
 def test_a_run_knows_its_names_whatever_it_is_scored_on(folder: Path) -> None:

@@ -1,0 +1,78 @@
+"""Who is heard, as a network says that marks birds, too (``task=multitask``), from a run directory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from birdlab.prediction.run_network import RunNetwork
+from birdlab.tasks import MultitaskTask
+
+
+@dataclass(frozen=True)
+class RunCallers:
+    """See `Namer`. Shorter audio than a window is filled up with silence, as in training.
+
+    Attributes:
+        network: marks birds.
+        task: the same network's.
+    """
+
+    network: RunNetwork
+    task: MultitaskTask
+
+    @classmethod
+    def open(cls, directory: Path, *, trust: bool = False, threads: int | None = None) -> Self:
+        """Rebuild the best epoch of a run of both tasks; see `RunNetwork.open`."""
+        network = RunNetwork.open(directory, trust=trust, threads=threads)
+        assert isinstance(network.task, MultitaskTask)
+        return cls(network, network.task)
+
+    @property
+    def name(self) -> str:
+        """See `Namer`."""
+        return self.network.name
+
+    @property
+    def sample_rate(self) -> int:
+        """See `Namer`."""
+        return self.network.grid.sample_rate
+
+    @property
+    def seconds(self) -> float:
+        """See `Namer`."""
+        return self._samples / self.sample_rate
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """See `Namer`."""
+        return self.task.names
+
+    @property
+    def multilabel(self) -> bool:
+        """See `Namer`."""
+        return True
+
+    @property
+    def validation_accuracy(self) -> Mapping[float, float]:
+        """See `Namer`."""
+        return {}
+
+    @torch.inference_mode()
+    def scores(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Namer`."""
+        start = max(0, len(audio) - self._samples) // 2
+        middle = audio[start : start + self._samples]
+        window = np.pad(middle, (0, self._samples - len(middle)))
+        image = self.network.model.images(torch.from_numpy(window).to(self.task.device)[None])
+        scores: NDArray[np.float32] = self.task.callers(image)[0].cpu().numpy()
+        return scores
+
+    @property
+    def _samples(self) -> int:
+        """Of one window."""
+        return self.network.grid.samples(self.network.window_columns)
