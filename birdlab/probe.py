@@ -1,6 +1,7 @@
 """``python -m birdlab.probe BACKBONE... KEY=VALUE...``: a linear head on embeddings of recordings."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from birdlab import config
-from birdlab.build import build_backbone, build_source
+from birdlab.build import build_source
 from birdlab.data.cache import default_directory
 from birdlab.data.species import SpeciesSource
 from birdlab.errors import BirdlabError, command
@@ -19,21 +20,37 @@ from birdlab.figures.probing import few_recordings
 from birdlab.figures.style import save
 from birdlab.files import write_csv
 from birdlab.options import Trust
-from birdlab.probing.backbone import Backbone
+from birdlab.probing.backbone import Backbone, Embeddings
 from birdlab.probing.curve import Fold, Point, folds_of, learning_curve, summary, unheard
 from birdlab.probing.embeddings import embedded
-from birdlab.probing.runs import of_run
+from birdlab.probing.kept_head import SUFFIX, KeptHead
+from birdlab.probing.origin import Origin
 
 FILES = ("results.csv", "summary.csv", "learning_curve.png")
 
 
-def probe(cfg: DictConfig, backbones: Mapping[str, Backbone]) -> dict[str, list[Point]]:
-    """The learning curve of a head on each backbone's embeddings.
+@dataclass(frozen=True)
+class Embedded:
+    """Recordings as backbones hear them.
+
+    Attributes:
+        species: K names.
+        folds: of the recordings.
+        embeddings: of each recording by id, by the backbone's name.
+    """
+
+    species: tuple[str, ...]
+    folds: Sequence[Fold]
+    embeddings: Mapping[str, Mapping[str, Embeddings]]
+
+
+def embed(cfg: DictConfig, backbones: Mapping[str, Backbone]) -> Embedded:
+    """Embed all recordings by all backbones; prints the licences of their weights.
 
     No recording is tested that one of the backbones was trained on: all are tested on the same ones.
 
     Args:
-        cfg: of the root ``probe``: data set, numbers of recordings, draws.
+        cfg: of the root ``probe``: the data set.
         backbones: by the name that tables give them.
 
     Raises:
@@ -49,30 +66,37 @@ def probe(cfg: DictConfig, backbones: Mapping[str, Backbone]) -> dict[str, list[
     _say_what_is_left_out(folds)
     samples = {sample.id: sample for fold in folds for sample in (*fold.train, *fold.test)}
     directory = Path(cfg.loader.cache_dir).expanduser() if cfg.loader.cache_dir else default_directory()
-    curves = {}
+    embeddings = {}
     for name, backbone in backbones.items():
         if backbone.licence:
             Console(stderr=True).print(f"{name}: {backbone.licence}", highlight=False, soft_wrap=True)
-        embeddings = embedded(backbone, source, list(samples.values()), directory)
-        points = learning_curve(
-            folds, embeddings, len(source.names), list(cfg.recordings), cfg.draws, cfg.seed
-        )
-        curves[name] = list(points)
-    return curves
+        embeddings[name] = embedded(backbone, source, list(samples.values()), directory)
+    return Embedded(tuple(source.names), folds, embeddings)
 
 
-def opened(
-    words: Sequence[str], config_dir: Path | None = None, *, trust: bool = False
-) -> tuple[DictConfig, dict[str, Backbone]]:
-    """What the words of the command line mean: the config, and the backbones by name.
+def probe(cfg: DictConfig, recordings: Embedded) -> dict[str, list[Point]]:
+    """The learning curve of a head on each backbone's embeddings.
+
+    Args:
+        cfg: of the root ``probe``: numbers of recordings, draws.
+        recordings: to learn from and to name.
+    """
+    how = (len(recordings.species), list(cfg.recordings), cfg.draws, cfg.seed)
+    return {
+        name: list(learning_curve(recordings.folds, embeddings, *how))
+        for name, embeddings in recordings.embeddings.items()
+    }
+
+
+def opened(words: Sequence[str], config_dir: Path | None = None) -> tuple[DictConfig, dict[str, Origin]]:
+    """What the words of the command line mean: the config, and where the backbones come from, by name.
 
     Args:
         words: names of configs in conf/backbone and run directories; and settings KEY=VALUE.
         config_dir: a folder of the user's own configs.
-        trust: build what birdlab doesn't ship, too, where a run asks for it.
 
     Raises:
-        BirdlabError: for words that are neither, and whatever can't be built.
+        BirdlabError: for words that are neither.
     """
     names = [word for word in words if "=" not in word or Path(word).is_dir()]
     settings = [word for word in words if word not in names]
@@ -86,23 +110,22 @@ def opened(
     for word in settings:
         if word.startswith("backbone="):
             raise BirdlabError(f"{word}: backbones come without a key: {word.removeprefix('backbone=')} ...")
-    backbones = {}
+    origins = {}
     for name in dict.fromkeys(names):
         if Path(name).is_dir():
-            backbones[Path(name).resolve().name] = of_run(Path(name), trust=trust)
+            origins[Path(name).resolve().name] = Origin.of_run(Path(name))
         elif name in choices(config_dir):
             cfg = _composed([f"backbone={name}", *settings], config_dir)
-            backbones[" ".join([name, *(word.lstrip("+").removeprefix("backbone.") for word in own)])] = (
-                build_backbone(cfg)
-            )
+            title = " ".join([name, *(word.lstrip("+").removeprefix("backbone.") for word in own)])
+            origins[title] = Origin.of_settings(cfg)
         else:
             raise BirdlabError(
                 f"{name}: there is no such backbone, nor run directory; there are "
                 f"{', '.join(choices(config_dir))}."
             )
-    if len(backbones) < len(set(names)):
+    if len(origins) < len(set(names)):
         raise BirdlabError("Two of the run directories have the same name: probe them one at a time.")
-    return _composed([word for word in settings if word not in own], config_dir), backbones
+    return _composed([word for word in settings if word not in own], config_dir), origins
 
 
 def choices(config_dir: Path | None = None) -> list[str]:
@@ -152,6 +175,13 @@ def _say_what_is_left_out(folds: Sequence[Fold]) -> None:
         )
 
 
+def _check_head(head: Path, origins: Mapping[str, Origin]) -> None:
+    if len(origins) > 1:
+        raise BirdlabError(f"--head {head}: of which backbone? Give one at a time.")
+    if head.suffix != SUFFIX:
+        raise BirdlabError(f"--head {head}: give a file whose name ends in {SUFFIX}.")
+
+
 def _check(cfg: DictConfig) -> None:
     counts = {"draws": [cfg.draws], "recordings": list(cfg.recordings or [])}
     for key, values in counts.items():
@@ -175,17 +205,29 @@ def main(
     output: Annotated[Path, typer.Option(help="The folder for tables and the figure.")] = Path(
         "outputs/probe"
     ),
+    head: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also keep a head, fitted to all recordings, in this .npz file: birdlab.predict takes it."
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
     trust: Trust = False,
 ) -> None:
     """Score a linear head on embeddings in cross-validation, with few recordings of each species and all."""
     with command():
-        there = [output / name for name in FILES if (output / name).exists()]
+        there = [file for file in (*(output / name for name in FILES), head) if file and file.exists()]
         if there and not overwrite:
             raise BirdlabError(
-                f"{there[0]} exists already. Choose another folder with --output or add --overwrite."
+                f"{there[0]} exists already. Choose another --output or --head, or add --overwrite."
             )
-        curves = probe(*opened(words or [], config_dir, trust=trust))
+        cfg, origins = opened(words or [], config_dir)
+        if head is not None:
+            _check_head(head, origins)
+        # What was typed is trusted; what a run asks for isn't.
+        backbones = {name: origin.open(trust=trust or origin.run is None) for name, origin in origins.items()}
+        recordings = embed(cfg, backbones)
+        curves = probe(cfg, recordings)
         results, summaries, figure = (output / name for name in FILES)
         rows = [{"backbone": name} | point.row() for name, points in curves.items() for point in points]
         write_csv(results, rows)
@@ -194,7 +236,11 @@ def main(
         )
         save(few_recordings(curves), figure)
         Console().print(table_of(curves))
-        for path in (results, summaries, figure):
+        if head is not None:
+            for name, origin in origins.items():
+                fitted = (backbones[name], recordings.folds, recordings.embeddings[name], recordings.species)
+                KeptHead.fit(*fitted).write(head, origin)
+        for path in filter(None, (results, summaries, figure, head)):
             Console().print(str(path), soft_wrap=True, highlight=False)
 
 

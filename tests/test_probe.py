@@ -5,9 +5,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import soundfile
 from typer.testing import CliRunner, Result
 
+import birdlab
 from birdlab import config
+from birdlab.errors import BirdlabError
+from birdlab.predict import app as predict
 from birdlab.probe import app, choices
 from birdlab.probing import birdnet, embeddings
 
@@ -142,3 +146,34 @@ def test_a_missing_package_is_named_before_time_is_spent(
     done = run("mel_statistics", "birdnet", *words)
     assert done.exit_code == 2
     assert "pip install 'birdlab[birdnet]'" in done.stderr
+
+
+def test_a_kept_head_names_recordings(words: list[str], tiny_species: Path, tmp_path: Path) -> None:
+    """In the command and from Python alike, each as the pitch that it has learnt."""
+    done = run("mel_statistics", *words, *BACKBONE, "recordings=[]", "--head", "tones.npz")
+    assert done.exit_code == 0, done.stderr
+    recordings = sorted(tiny_species.rglob("*.wav"))
+    asked = ["tones.npz", str(tiny_species), "--output=out", "--table=csv", "--min-confidence=.4"]
+    predicted = CliRunner().invoke(predict, asked)
+    assert predicted.exit_code == 0, predicted.output
+    species = birdlab.load_species("tones.npz")
+    for recording in recordings:
+        (table,) = (tmp_path / "out").rglob(f"{recording.stem}.csv")
+        rows = rows_of(table)
+        assert {row["label"] for row in rows} == {recording.parent.name}
+        audio, rate = soundfile.read(recording, dtype="float32")
+        likely = species.predict(audio, rate).probabilities.max(axis=1)
+        assert [float(row["score"]) for row in rows] == pytest.approx(likely.tolist(), abs=1e-3)
+
+
+def test_a_head_is_of_one_backbone(words: list[str], tmp_path: Path) -> None:
+    refused = run("mel_statistics", "untrained", *words, "--head", "tones.npz")
+    assert "of which backbone?" in refused.stderr
+    refused = run("mel_statistics", *words, "--head", "tones.onnx")
+    assert "ends in .npz" in " ".join(refused.stderr.split())
+    (tmp_path / "tones.npz").write_bytes(b"mine")
+    refused = run("mel_statistics", *words, "--head", "tones.npz")
+    assert "tones.npz exists already" in " ".join(refused.stderr.split())
+    with pytest.raises(BirdlabError, match=r"tones\.npz wasn't written by birdlab\.probe"):
+        birdlab.load_species("tones.npz")
+    assert not (tmp_path / "outputs").exists()

@@ -1,4 +1,4 @@
-"""Which kind of network a path is: a run directory, or a file that ``birdlab.export`` wrote."""
+"""Which kind of network a path is: a run directory, or what ``birdlab.export`` or ``birdlab.probe`` wrote."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +20,10 @@ def open_network(path: Path, *, trust: bool = False, threads: int | None = None)
     Raises:
         BirdlabError: if there is none, or not of this task.
     """
+    if _is_head(path):
+        raise BirdlabError(
+            f"{path} names species and marks nothing: it goes to --species, or birdlab.load_species."
+        )
     if path.is_file():
         from birdlab.prediction.onnx_network import OnnxNetwork
 
@@ -45,6 +49,8 @@ def open_together(paths: Sequence[Path], *, trust: bool = False) -> Network:
 
 def open_any(path: Path, *, trust: bool = False, threads: int | None = None) -> Network | Namer:
     """A network of either kind; see `open_network`."""
+    if _is_head(path):
+        return open_namer(path, trust=trust)
     if path.is_file():
         from birdlab.prediction.onnx_network import open_file
 
@@ -56,7 +62,11 @@ def open_any(path: Path, *, trust: bool = False, threads: int | None = None) -> 
 
 
 def open_namer(path: Path, *, trust: bool = False, threads: int | None = None) -> Namer:
-    """A network that names species; see `open_network`."""
+    """A network that names species, or a head on embeddings (`KeptHead`); see `open_network`."""
+    if _is_head(path):
+        from birdlab.probing.kept_head import KeptHead
+
+        return KeptHead.open(path, trust=trust)
     if path.is_file():
         from birdlab.prediction.onnx_network import OnnxNamer
 
@@ -77,3 +87,7 @@ def open_own_namer(path: Path, *, trust: bool = False, threads: int | None = Non
     from birdlab.prediction.restoring import marks_and_names
 
     return open_namer(path, trust=trust, threads=threads) if marks_and_names(path, trust=trust) else None
+
+
+def _is_head(path: Path) -> bool:
+    return path.suffix == ".npz" and path.is_file()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from birdlab.data.source import Split
 from birdlab.data.species import LabelledStack, SpeciesSource
@@ -14,7 +15,7 @@ from birdlab.data.splits import drawn
 from birdlab.errors import BirdlabError
 from birdlab.metrics import SpeciesScores
 from birdlab.probing.backbone import Embeddings
-from birdlab.probing.head import log_probabilities
+from birdlab.probing.head import Head
 
 ALL = "all"
 SCORES = ("macro_f1", "accuracy", "balanced_accuracy", "average_precision", "roc_auc")
@@ -63,6 +64,21 @@ class Point:
             "tested": int(self.scores["recordings"]),
             "left_out": self.left_out,
         }
+
+
+@dataclass(frozen=True)
+class Named:
+    """What heads say of recordings that they have not learnt from.
+
+    Attributes:
+        logits: log-probabilities, float64 [M, K].
+        truth: species, int64 [M].
+        mean_recordings: of a species that a head has learnt from, on average.
+    """
+
+    logits: Tensor
+    truth: Tensor
+    mean_recordings: float
 
 
 def folds_of(source: SpeciesSource) -> list[Fold]:
@@ -158,6 +174,46 @@ def summary(points: Sequence[Point]) -> list[dict[str, object]]:
     return rows
 
 
+def out_of_fold(
+    folds: Sequence[Fold],
+    embeddings: Mapping[str, Embeddings],
+    classes: int,
+    count: int | None = None,
+    draw: str = "",
+) -> Named:
+    """What heads say of the test recordings of all folds, each fitted to its fold's training recordings.
+
+    Args:
+        folds: see `folds_of`.
+        embeddings: of each recording by id.
+        classes: K.
+        count: training recordings of each species, at most; None for all.
+        draw: another word draws others.
+    """
+    said, truth, learnt = [], [], []
+    for number, fold in enumerate(folds):
+        if not fold.test:
+            continue
+        train = fold.train if count is None else few(fold.train, count, f"{draw}:{number}")
+        learnt.append(len(train))
+        head = fitted(train, embeddings, classes)
+        said.append(head.log_probabilities(np.stack([embeddings[sample.id] for sample in fold.test])))
+        truth += [sample.label for sample in fold.test]
+    return Named(
+        torch.from_numpy(np.concatenate(said)), torch.tensor(truth), statistics.fmean(learnt) / classes
+    )
+
+
+def fitted(samples: Sequence[LabelledStack], embeddings: Mapping[str, Embeddings], classes: int) -> Head:
+    """A head that has learnt from recordings; see `Head.fit`."""
+    return Head.fit(
+        np.stack([embeddings[sample.id] for sample in samples]),
+        np.array([sample.label for sample in samples], np.int64),
+        [sample.group for sample in samples],
+        classes,
+    )
+
+
 def _point(
     folds: Sequence[Fold],
     embeddings: Mapping[str, Embeddings],
@@ -166,25 +222,12 @@ def _point(
     draw: int,
     seed: int,
 ) -> Point:
-    scores, learnt, tested = SpeciesScores(classes), 0, 0
-    for number, fold in enumerate(folds):
-        if not fold.test:
-            continue
-        tested += 1
-        train = fold.train if count is None else few(fold.train, count, f"{seed}:{draw}:{number}")
-        learnt += len(train)
-        logits = log_probabilities(
-            np.stack([embeddings[sample.id] for sample in train]),
-            np.array([sample.label for sample in train], np.int64),
-            [sample.group for sample in train],
-            np.stack([embeddings[sample.id] for sample in fold.test]),
-            classes,
-        )
-        truth = torch.tensor([sample.label for sample in fold.test])
-        scores.update(torch.from_numpy(logits), truth)
+    named = out_of_fold(folds, embeddings, classes, count, f"{seed}:{draw}")
+    scores = SpeciesScores(classes)
+    scores.update(named.logits, named.truth)
     return Point(
         recordings=ALL if count is None else count,
-        mean_recordings=learnt / tested / classes,
+        mean_recordings=named.mean_recordings,
         draw=draw,
         scores=scores.compute(),
         left_out=sum(fold.left_out for fold in folds),

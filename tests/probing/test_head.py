@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from birdlab.errors import BirdlabError
-from birdlab.probing.head import DEFAULT, chosen_strength, inner_parts, log_probabilities
+from birdlab.probing.head import DEFAULT, Head, chosen_strength, inner_parts
 
 pytest.importorskip("sklearn")
 
@@ -22,7 +22,7 @@ def blobs(each: int, classes: int, width: int, seed: int = 0) -> tuple[np.ndarra
 def test_separable_embeddings_are_told_apart() -> None:
     train, labels, groups = blobs(6, 4, 4)
     test, truth, _ = blobs(3, 4, 4, seed=1)
-    logs = log_probabilities(train, labels, groups, test, 4)
+    logs = Head.fit(train, labels, groups, 4).log_probabilities(test)
     assert (logs.argmax(axis=1) == truth).all()
     np.testing.assert_allclose(np.exp(logs).sum(axis=1), 1)
 
@@ -31,7 +31,7 @@ def test_labels_without_meaning_are_told_apart_by_chance() -> None:
     rng = np.random.default_rng(0)
     train, test = rng.normal(size=(2, 200, 10)).astype(np.float32)
     labels, truth = rng.integers(0, 4, (2, 200))
-    logs = log_probabilities(train, labels, [str(i) for i in range(200)], test, 4)
+    logs = Head.fit(train, labels, [str(i) for i in range(200)], 4).log_probabilities(test)
     assert abs((logs.argmax(axis=1) == truth).mean() - 0.25) < 0.1
     assert chosen_strength(train, labels, [str(i) for i in range(200)], 4) <= 0.01
 
@@ -59,7 +59,7 @@ def test_the_rotation_changes_nothing() -> None:
     plain = linear_model.LogisticRegression(C=DEFAULT, class_weight="balanced", max_iter=5000)
     plain.fit(scale.transform(train), labels)
     np.testing.assert_allclose(
-        np.exp(log_probabilities(train, labels, one_visit, test, 3)),
+        np.exp(Head.fit(train, labels, one_visit, 3).log_probabilities(test)),
         plain.predict_proba(scale.transform(test)),
         atol=1e-4,
     )
@@ -82,7 +82,7 @@ def test_no_visit_is_divided(drawn: list[tuple[int, int]]) -> None:
 
 def test_a_species_that_was_not_learnt_is_least_likely() -> None:
     train, labels, groups = blobs(4, 2, 5)
-    logs = log_probabilities(train, labels * 2, groups, train, 3)
+    logs = Head.fit(train, labels * 2, groups, 3).log_probabilities(train)
     assert (logs.argmin(axis=1) == 1).all()
     assert (logs.argmax(axis=1) == labels * 2).all()
 
@@ -90,4 +90,4 @@ def test_a_species_that_was_not_learnt_is_least_likely() -> None:
 def test_one_species_is_no_choice() -> None:
     train, labels, groups = blobs(4, 1, 5)
     with pytest.raises(BirdlabError, match=r"data\.species"):
-        log_probabilities(train, labels, groups, train, 1)
+        Head.fit(train, labels, groups, 1).log_probabilities(train)

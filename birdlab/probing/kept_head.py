@@ -1,0 +1,157 @@
+"""A head on embeddings, kept in a file to name birds with."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from birdlab import __version__
+from birdlab.errors import BirdlabError
+from birdlab.files import replacing
+from birdlab.metrics import CoverageCurve, species_temperature
+from birdlab.probing.backbone import Backbone, Embeddings
+from birdlab.probing.curve import Fold, fitted, out_of_fold
+from birdlab.probing.embeddings import windows_of
+from birdlab.probing.head import Head
+from birdlab.probing.origin import Origin
+
+SUFFIX = ".npz"
+
+
+@dataclass(frozen=True)
+class KeptHead:
+    """See `birdlab.prediction.naming.Namer`: a backbone and a head, window by window.
+
+    Attributes:
+        backbone: see `Backbone`.
+        head: has learnt from all recordings there were.
+        species: that it tells apart.
+        temperature: by which its log-probabilities are divided.
+        validation_accuracy: of recordings that heads had not learnt from. These are means over windows: of
+            single windows fewer are named right.
+    """
+
+    backbone: Backbone
+    head: Head
+    species: tuple[str, ...]
+    temperature: float
+    validation_accuracy: Mapping[float, float]
+    _alone: Lock = field(default_factory=Lock, repr=False, compare=False)
+
+    @classmethod
+    def fit(
+        cls,
+        backbone: Backbone,
+        folds: Sequence[Fold],
+        embeddings: Mapping[str, Embeddings],
+        species: Sequence[str],
+    ) -> Self:
+        """Learn from all recordings of all folds; how sure it may be is what heads of single folds say.
+
+        Args:
+            backbone: that embedded them.
+            folds: see `birdlab.probing.curve.folds_of`.
+            embeddings: of each recording by id.
+            species: K names.
+        """
+        named = out_of_fold(folds, embeddings, len(species))
+        truth = torch.nn.functional.one_hot(named.truth, len(species)).double()
+        temperature = species_temperature(named.logits, truth)
+        confidence, predicted = (named.logits / temperature).softmax(dim=1).max(dim=1)
+        curve = CoverageCurve.of(confidence, predicted == named.truth)
+        recordings = {sample.id: sample for fold in folds for sample in (*fold.train, *fold.test)}
+        return cls(
+            backbone,
+            fitted(list(recordings.values()), embeddings, len(species)),
+            tuple(species),
+            temperature,
+            dict(zip(curve.confidence.tolist(), curve.accuracy.tolist(), strict=True)),
+        )
+
+    @classmethod
+    def open(cls, path: Path, *, trust: bool = False) -> Self:
+        """Read what `write` wrote, and build the backbone; the licence of its weights is printed.
+
+        Args:
+            path: of the file.
+            trust: build a backbone that birdlab doesn't ship, too.
+
+        Raises:
+            BirdlabError: if it is no such file, or its backbone can't be built or isn't the same any more.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                about = json.loads(str(arrays["about"]))
+                head = Head(arrays["weights"], arrays["bias"])
+            origin = Origin(**about["origin"])
+            known = dict(zip(about["confidence"], about["accuracy"], strict=True))
+            species, temperature, of = tuple(about["species"]), float(about["temperature"]), about["backbone"]
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise BirdlabError(f"{path} wasn't written by birdlab.probe --head ({error}).") from error
+        backbone = origin.open(trust=trust)
+        if backbone.name != of:
+            raise BirdlabError(
+                f"{path} was fitted to embeddings of {of}, and what is here is {backbone.name}. Bring back "
+                "those weights, or fit a head to these by birdlab.probe --head."
+            )
+        if backbone.licence:
+            Console(stderr=True).print(f"{path.name}: {backbone.licence}", highlight=False, soft_wrap=True)
+        return cls(backbone, head, species, temperature, known)
+
+    def write(self, path: Path, origin: Origin) -> None:
+        """Write the head, and where its backbone comes from."""
+        about = {
+            "birdlab": __version__,
+            "origin": asdict(origin),
+            "backbone": self.backbone.name,
+            "licence": self.backbone.licence,
+            "species": self.species,
+            "temperature": self.temperature,
+            "confidence": list(self.validation_accuracy),
+            "accuracy": list(self.validation_accuracy.values()),
+        }
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(
+                file,
+                about=json.dumps(about, ensure_ascii=False),
+                weights=self.head.weights,
+                bias=self.head.bias,
+            )
+
+    @property
+    def name(self) -> str:
+        """See `Namer`."""
+        return f"head {self.head.fingerprint} on {self.backbone.name}"
+
+    @property
+    def sample_rate(self) -> int:
+        """See `Namer`."""
+        return self.backbone.sample_rate
+
+    @property
+    def seconds(self) -> float:
+        """See `Namer`."""
+        return self.backbone.seconds
+
+    @property
+    def multilabel(self) -> bool:
+        """See `Namer`."""
+        return False
+
+    def scores(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Namer`."""
+        length = round(self.seconds * self.sample_rate)
+        start = max(0, len(audio) - length) // 2
+        with self._alone:  # not every backbone may be asked by several threads at once
+            embedding = self.backbone.embed(windows_of(audio[start : start + length], length))
+        logits = self.head.log_probabilities(embedding)[0] / self.temperature
+        odds = np.exp(logits - logits.max())
+        scores: NDArray[np.float32] = (odds / odds.sum()).astype(np.float32)
+        return scores
