@@ -1,12 +1,13 @@
 """Which condition is the best, or better than a baseline, and whether the runs support saying so."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from birdlab.metrics.resampled import RankedOnce
 from birdlab.reporting.conditions import Condition
 from birdlab.reporting.read import RunRecord
 from birdlab.significance import Comparison, Statistic, compare, compare_statistics, holm
@@ -199,7 +200,47 @@ def callers_micro_f1(record: RunRecord, keys: Sequence[Key]) -> Statistic | None
     return statistic
 
 
-POOLED = {"macro_f1": macro_f1, "callers_micro_f1": callers_micro_f1}
+def average_precision(record: RunRecord, keys: Sequence[Key]) -> Statistic | None:
+    """As `macro_f1`, the mean average precision of species."""
+    ranked = _ranked(record, keys)
+    return None if ranked is None else ranked.average_precision
+
+
+def roc_auc(record: RunRecord, keys: Sequence[Key]) -> Statistic | None:
+    """As `macro_f1`, the mean ROC-AUC of species."""
+    ranked = _ranked(record, keys)
+    return None if ranked is None else ranked.roc_auc
+
+
+def _ranked(record: RunRecord, keys: Sequence[Key]) -> RankedOnce | None:
+    """A run's samples by how likely it called each species; None where it doesn't say, or can't be told."""
+    rows = {_key(row): row for row in record.samples}
+    if not keys or not all("label" in rows.get(key, {}) for key in keys):
+        return None
+    names = [column.removeprefix("p_") for column in rows[keys[0]] if column.startswith("p_")]
+    heard = [_heard(rows[key]["label"], names) for key in keys]
+    if not names or any(each is None for each in heard):
+        return None
+    score = np.array([[float(rows[key][f"p_{name}"]) for name in names] for key in keys])
+    return RankedOnce(score, np.array([[name in (each or ()) for name in names] for each in heard]))
+
+
+def _heard(label: str, names: Sequence[str]) -> Collection[str] | None:
+    """Which species a label of ``scores.csv`` names; None if spaces within names don't let that be told."""
+    if label in names:
+        return {label}
+    heard = set(label.split()) - {"nocall"}
+    return heard if heard <= set(names) and not any(" " in name for name in names) else None
+
+
+POOLED = {
+    "macro_f1": macro_f1,
+    "average_precision": average_precision,
+    "roc_auc": roc_auc,
+    "callers_micro_f1": callers_micro_f1,
+    "callers_average_precision": average_precision,
+    "callers_roc_auc": roc_auc,
+}
 """Scores that are no mean over samples and can be resampled all the same."""
 
 

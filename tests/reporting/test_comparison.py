@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from birdlab.reporting.comparison import rank, sample_scores
+from birdlab.reporting.comparison import POOLED, common_samples, rank, sample_scores
 from birdlab.reporting.conditions import Condition
 from birdlab.reporting.read import RunRecord
 
@@ -153,3 +153,27 @@ def test_hits_of_a_classifier_average_to_its_accuracies() -> None:
     # By hand: 2 of 3 for a, 1 of 1 for b.
     assert np.mean(list(sample_scores(record, "balanced_accuracy").values())) == pytest.approx(5 / 6)
     assert sample_scores(record, "macro_f1") == {}
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        # By hand: a is found first and third, b first, and in the second case second and third.
+        (("a", "b", "a"), ((1 + 2 / 3) / 2 + 1) / 2),
+        (("a b", "nocall", "b"), (1 + (1 / 2 + 2 / 3) / 2) / 2),
+        (("a c", "b", "a"), None),  # c is nobody the run knows
+    ],
+)
+def test_ranks_are_resampled(labels: Sequence[str], expected: float | None) -> None:
+    likely = {"a": (0.9, 0.3, 0.2), "b": (0.4, 0.5, 0.1)}
+    rows = [
+        {"id": f"{n}", "label": label, "p_a": str(likely["a"][n]), "p_b": str(likely["b"][n])}
+        for n, label in enumerate(labels)
+    ]
+    record = RunRecord(Path("r"), "r", "finished", samples=rows)
+    statistic = POOLED["average_precision"](record, common_samples([record]))
+    if expected is None:
+        assert statistic is None
+    else:
+        assert statistic is not None
+        assert statistic(np.arange(3)) == pytest.approx(expected)
