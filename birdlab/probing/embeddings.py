@@ -1,40 +1,41 @@
-"""Recordings as embeddings: made once, kept in the cache."""
+"""Recordings as embeddings: each made once, and kept in the cache."""
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+import birdlab
 from birdlab.audio import io
-from birdlab.data.cache import cached
-from birdlab.data.source import Decoded, Field, Sample, Source, Split
+from birdlab.bars import counting
+from birdlab.data.cache import stamp
+from birdlab.data.source import Sample
 from birdlab.data.windows import window_starts
 from birdlab.errors import BirdlabError
+from birdlab.files import replacing
 from birdlab.probing.backbone import Audio, Backbone, Embeddings
 
 BATCH = 8
 """Windows that a backbone gets at once."""
 
 
-def embedded(
-    backbone: Backbone, source: Source, samples: Sequence[Sample], directory: Path
-) -> Mapping[str, Embeddings]:
+def embedded(backbone: Backbone, samples: Sequence[Sample], directory: Path) -> Mapping[str, Embeddings]:
     """Embeddings [D] of samples by id: the mean over the windows of the whole recording.
 
-    They are kept by the path, size and modification time of the files and by the backbone's name: who asks
-    again doesn't wait.
+    Each is kept by the path, size and modification time of its file and by the backbone's name: nobody waits
+    for one twice, whatever else is in the folder, and an interrupted command goes on where it was.
 
     Args:
         backbone: see `Backbone`.
-        source: of the samples.
         samples: at least one.
         directory: parent of all caches.
 
     Raises:
-        BirdlabError: for files that aren't recordings or can't be read, and embeddings that aren't finite.
+        BirdlabError: for files that aren't recordings or can't be read, embeddings that aren't finite, and
+            a folder that can't be written.
     """
     for sample in samples:
         if sample.files[0].suffix.lower() not in io.SUFFIXES:
@@ -42,10 +43,14 @@ def embedded(
                 f"{sample.files[0]}: embeddings are made from recordings, and this is a spectrogram. "
                 "Take it out of data.root, so that the recording of that name is read."
             )
-    ordered = sorted(samples, key=lambda sample: sample.id)
-    # One at a time: not every backbone may be asked by several threads at once.
-    arrays = cached(_Embedded(source=source, backbone=backbone), "embeddings", ordered, directory, workers=1)
-    return dict(zip(arrays.ids, np.array(arrays["embeddings"]), strict=True))
+    folder = directory / f"embeddings-{_key(birdlab.__version__, *_facts(backbone))}"
+    found = {}
+    with counting() as progress:
+        bar = progress.add_task("Embedding recordings, once", total=len(samples))
+        for sample in samples:
+            found[sample.id] = _of_file(backbone, sample.files[0], folder)
+            progress.advance(bar)
+    return found
 
 
 def windows_of(audio: Audio, length: int) -> Audio:
@@ -58,36 +63,45 @@ def windows_of(audio: Audio, length: int) -> Audio:
     return np.stack([audio[start : start + length] for start in window_starts(len(audio), length, length)])
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Embedded(Source):
-    """The samples of a source, decoded to embeddings: what the cache takes."""
+def _of_file(backbone: Backbone, file: Path, folder: Path) -> Embeddings:
+    """The one that is kept, or made now."""
+    version = stamp(file)
+    kept = folder / f"{_key(*version)}.npy"
+    try:
+        known: Embeddings = np.load(kept, allow_pickle=False)
+        return known
+    except (OSError, ValueError):
+        pass  # there is none, or it is damaged
+    made = _made(backbone, file)
+    if stamp(file) != version:
+        raise BirdlabError(
+            f"{file} changed while it was being read. Let whatever writes it finish, and start again."
+        )
+    try:
+        with replacing(kept) as temporary:
+            np.save(temporary, made)
+    except OSError as error:
+        raise BirdlabError(
+            f"{kept}: cannot be written ({error.strerror}). Make room there, or choose another folder with "
+            "loader.cache_dir or $BIRDLAB_CACHE."
+        ) from error
+    return made
 
-    source: Source
-    backbone: Backbone
 
-    @cached_property
-    def fields(self) -> Mapping[str, Field]:
-        """See `Source.fields`; asks the backbone, so only where there is something to make."""
-        silence = np.zeros((1, self._length), np.float32)
-        return {"embeddings": Field((self.backbone.embed(silence).shape[1],), "float32")}
+def _made(backbone: Backbone, file: Path) -> Embeddings:
+    length = round(backbone.seconds * backbone.sample_rate)
+    windows = windows_of(io.read(file, backbone.sample_rate), length)
+    parts = np.array_split(windows, math.ceil(len(windows) / BATCH))
+    embedding: Embeddings = np.concatenate([backbone.embed(part) for part in parts]).mean(axis=0)
+    if not np.isfinite(embedding).all():
+        raise BirdlabError(f"{file}: {backbone.name} makes NaN or infinity of it.")
+    return embedding
 
-    def splits(self) -> dict[Split, list[Sample]]:
-        """See `Source.splits`."""
-        return self.source.splits()
 
-    def decode(self, sample: Sample) -> Decoded:
-        """See `Source.decode`."""
-        windows = windows_of(io.read(sample.files[0], self.backbone.sample_rate), self._length)
-        parts = np.array_split(windows, math.ceil(len(windows) / BATCH))
-        embedding = np.concatenate([self.backbone.embed(part) for part in parts]).mean(axis=0)
-        if not np.isfinite(embedding).all():
-            raise BirdlabError(f"{sample.files[0]}: {self.backbone.name} makes NaN or infinity of it.")
-        return {"embeddings": embedding}
+def _facts(backbone: Backbone) -> tuple[str, int, float]:
+    """What decides an embedding."""
+    return backbone.name, backbone.sample_rate, backbone.seconds
 
-    def settings(self) -> str:
-        """See `Source.settings`: what the labels and splits are doesn't matter."""
-        return repr((self.backbone.name, self.backbone.sample_rate, self.backbone.seconds))
 
-    @property
-    def _length(self) -> int:
-        return round(self.backbone.seconds * self.backbone.sample_rate)
+def _key(*facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
