@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from birdlab.audio.grid import Grid
 from birdlab.errors import BirdlabError
-from birdlab.prediction.components import Components
 from birdlab.prediction.denoise import FLOOR_DB, Denoiser
-from birdlab.prediction.events import Event, settled
+from birdlab.prediction.events import Event
+from birdlab.prediction.finding import Finder
 from birdlab.prediction.listening import there
 from birdlab.prediction.naming import LIKELY, Namer, least_confidence, named, stretches
 from birdlab.prediction.network import Network, foreground
@@ -77,6 +77,7 @@ class Predictor:
         sample_rate: int,
         threshold: float | None = None,
         *,
+        boxes: bool = False,
         min_confidence: float | None = None,
     ) -> Prediction:
         """Predict audio of any length that fits into memory several times.
@@ -85,6 +86,7 @@ class Predictor:
             audio: float [n] or [n, channels], full scale is 1; the network hears the mean of the channels.
             sample_rate: Hz.
             threshold: in 0..1; None is the one that validation data chose.
+            boxes: events are boxes as people draw them, pauses included, and not single sounds.
             min_confidence: events whose likeliest species is less likely than this stay "bird". None names
                 every event by a network that knows one species at a time, and by others what is more likely
                 than not.
@@ -98,9 +100,9 @@ class Predictor:
         chosen = self.network.threshold if threshold is None else threshold
         mono = _mono(samples, sample_rate, grid.sample_rate)
         probabilities = joined(list(stitched(self.network, mono)))
-        components = Components(grid, chosen)
-        found = components.see(probabilities) + components.finish()
-        events = settled(found, len(samples) / sample_rate, foreground(self.network))
+        finder = Finder(grid, chosen, boxes=boxes)
+        finder.see(probabilities)
+        events = finder.finish(len(samples) / sample_rate, foreground(self.network))
         if self.namer is not None:
             events = self._named(events, samples, sample_rate, min_confidence)
         return Prediction(

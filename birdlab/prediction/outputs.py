@@ -12,9 +12,9 @@ from birdlab.audio import io
 from birdlab.audio.grid import Grid
 from birdlab.audio.streams import Encoding, Recording, writing
 from birdlab.files import replacing_folder
-from birdlab.prediction.components import Components
 from birdlab.prediction.denoise import FLOOR_DB, Denoiser
-from birdlab.prediction.events import BOX_EDGE, Event, boxes, paint, settled
+from birdlab.prediction.events import Event, paint
+from birdlab.prediction.finding import Finder
 from birdlab.prediction.inputs import Input
 from birdlab.prediction.naming import Namer, Reader, named
 from birdlab.prediction.network import Network, foreground
@@ -117,22 +117,19 @@ class Marking:
             if source.recording is not None and "denoised" in paths:
                 write = stack.enter_context(writing(paths["denoised"], source.recording))
                 denoised = _Denoised(source.recording, network.grid, wanted, write)
-            components = Components(network.grid, wanted.threshold, BOX_EDGE if wanted.boxes else 0)
+            finder = Finder(network.grid, wanted.threshold, boxes=wanted.boxes)
             for kind in paths.keys() & {"masks", "overlays"}:
                 paths[kind] = stack.enter_context(replacing_folder(paths[kind]))
             pictures = _Pictures(paths, each.name, network, wanted)
-            events: list[Event] = []
             hear = denoised.hear if denoised is not None else lambda block: None
             for stretch in source.stretches(threads, hear, progress):
-                events += components.see(stretch.probabilities)
+                finder.see(stretch.probabilities)
                 pictures.see(stretch)
                 if denoised is not None:
                     denoised.see(stretch)
             if denoised is not None:
                 denoised.finish()
-            events = settled(events + components.finish(), source.duration_s, foreground(network))
-            if wanted.boxes:
-                events = boxes(events)
+            events = finder.finish(source.duration_s, foreground(network))
             if self.namer is not None and source.recording is not None:
                 read = _reader(each.path, self.namer.sample_rate)
                 events = named(events, source.duration_s, self.namer, read, wanted.min_confidence)

@@ -12,6 +12,7 @@ validation data, and the others show what lies around it. False events are count
 """
 
 import argparse
+import math
 import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
@@ -29,8 +30,8 @@ from birdlab.data.annotated_audio import AnnotatedAudio
 from birdlab.data.boxes import Box, read_boxes
 from birdlab.files import write_csv
 from birdlab.prediction.alarms import recordings_in
-from birdlab.prediction.components import Components
-from birdlab.prediction.events import BOX_EDGE, Event, boxes
+from birdlab.prediction.events import Event, boxes
+from birdlab.prediction.finding import Finder
 from birdlab.prediction.opening import open_network
 from birdlab.prediction.stream import joined, stitched
 from birdlab.run import Run
@@ -66,8 +67,9 @@ def energy_in(grid: Grid) -> Cells:
 
 
 def events_of(grid: Grid, probabilities: np.ndarray, threshold: float) -> list[Event]:
-    components = Components(grid, threshold, BOX_EDGE)
-    return boxes(components.see(probabilities.astype(np.float32)) + components.finish())
+    finder = Finder(grid, threshold, boxes=True)
+    finder.see(probabilities.astype(np.float32))
+    return finder.finish(math.inf)
 
 
 def by_maad(audio: np.ndarray, rate: int) -> list[Event]:

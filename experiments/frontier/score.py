@@ -39,6 +39,7 @@ IoU of the marks that a run makes in its recording. What runs were validated on 
 """
 
 import argparse
+import math
 import statistics
 import sys
 from collections import Counter, defaultdict
@@ -68,8 +69,8 @@ from birdlab.errors import BirdlabError, command
 from birdlab.files import write_csv
 from birdlab.metrics import SegmentationScores
 from birdlab.prediction.alarms import false_alarms, recordings_in, table, thresholds_of
-from birdlab.prediction.components import Components
-from birdlab.prediction.events import BOX_EDGE, Event, boxes, paint
+from birdlab.prediction.events import Event, paint
+from birdlab.prediction.finding import Finder
 from birdlab.prediction.inputs import Input
 from birdlab.prediction.library import Prediction, Predictor
 from birdlab.prediction.network import Network
@@ -109,9 +110,9 @@ def outputs(prediction: Prediction, predictor: Predictor, threshold: float) -> I
     """The mask, and the boxes made of it, as cells."""
     mask = prediction.probabilities > threshold
     yield "mask", mask
-    components = Components(predictor.network.grid, threshold, BOX_EDGE)
-    events = components.see(prediction.probabilities) + components.finish()
-    yield "boxes", paint(boxes(events), predictor.network.grid, 0, mask.shape[1])
+    finder = Finder(predictor.network.grid, threshold, boxes=True)
+    finder.see(prediction.probabilities)
+    yield "boxes", paint(finder.finish(math.inf), predictor.network.grid, 0, mask.shape[1])
 
 
 def scored(found: Cells, truth: Cells, each: Sequence[Cells]) -> dict[str, float]:

@@ -1,0 +1,35 @@
+"""From probabilities, as they stream by, to the events of a recording."""
+
+from birdlab.audio.grid import Grid
+from birdlab.prediction.components import Components
+from birdlab.prediction.events import BOX_EDGE, Event, boxes, settled
+from birdlab.prediction.stream import Probabilities
+
+
+class Finder:
+    """The events of one recording.
+
+    Args:
+        grid: the spectrogram whose cells the probabilities are of.
+        threshold: of a cell of bird.
+        boxes: events are boxes as people draw them, which hold pauses, and not single sounds.
+    """
+
+    def __init__(self, grid: Grid, threshold: float, *, boxes: bool = False) -> None:
+        self._components = Components(grid, threshold, BOX_EDGE if boxes else 0)
+        self._boxes = boxes
+        self._events: list[Event] = []
+
+    def see(self, probabilities: Probabilities) -> None:
+        """Look at the next columns [F, T] of the recording."""
+        self._events += self._components.see(probabilities)
+
+    def finish(self, duration_s: float, label: str = "bird") -> list[Event]:
+        """All events, by begin.
+
+        Args:
+            duration_s: of the recording; what lasts longer, in a window that was filled up, is cut there.
+            label: what they are.
+        """
+        events = settled(self._events + self._components.finish(), duration_s, label)
+        return boxes(events) if self._boxes else events
