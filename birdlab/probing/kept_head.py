@@ -93,6 +93,8 @@ class KeptHead:
             origin = Origin(**about["origin"])
             known = dict(zip(about["confidence"], about["accuracy"], strict=True))
             species, temperature, of = tuple(about["species"]), float(about["temperature"]), about["backbone"]
+            if head.weights.shape[1:] != head.bias.shape or head.bias.shape != (len(species),):
+                raise ValueError(f"{len(species)} species, weights {head.weights.shape}")
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             raise BirdlabError(f"{path} wasn't written by birdlab.probe --head ({error}).") from error
         backbone = origin.open(trust=trust)
