@@ -22,6 +22,9 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from birdlab.errors import BirdlabError, first_line
 
 _PACKAGE = Path(__file__).parent
+_FILES = frozenset({"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"})
+"""Keys of timm's for files that it may unpickle; birdlab reads weights itself, as nothing but tensors."""
+
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 """Installed, the configs lie inside the package; in a checkout beside it."""
 
@@ -212,8 +215,12 @@ def check_species(cfg: DictConfig, settled: Mapping[str, Any]) -> None:
         )
 
 
-def check_trusted(cfg: DictConfig) -> None:
+def check_trusted(cfg: DictConfig, group: str = "") -> None:
     """Refuse a config from elsewhere that would build or look up what birdlab does not ship.
+
+    Args:
+        cfg: the config.
+        group: what is shipped is what this group's configs build; of all groups if empty.
 
     Raises:
         BirdlabError: names the key and the target, and the way out.
@@ -222,7 +229,8 @@ def check_trusted(cfg: DictConfig) -> None:
     for key, value in _leaves(plain):
         name = key.rsplit(".", 1)[-1]
         # A target that is a list has its leaves below it; none is ever right.
-        if "_target_" in key.split(".") and (name != "_target_" or value not in shipped_targets()):
+        foreign = "_target_" in key.split(".") and (name != "_target_" or value not in shipped_targets(group))
+        if foreign or name in _FILES:
             raise BirdlabError(
                 f"{key}={value}: this config builds what birdlab doesn't ship, which could run any program. "
                 "If you trust whoever made it, add --trust (with resume=: trust=true)."
@@ -284,9 +292,9 @@ def _entries(folder: Path) -> Iterator[tuple[str, Any]]:
 
 
 @cache
-def shipped_targets() -> frozenset[str]:
-    """Everything that the shipped configs instantiate."""
-    contents = (yaml.safe_load(file.read_text(encoding="utf-8")) or {} for file in _files(CONF))
+def shipped_targets(group: str = "") -> frozenset[str]:
+    """Everything that the shipped configs instantiate, of one group or of all."""
+    contents = (yaml.safe_load(file.read_text(encoding="utf-8")) or {} for file in _files(CONF / group))
     return frozenset(target for content in contents for target in targets(content))
 
 

@@ -56,7 +56,7 @@ def export(
     The graph's input ``audio`` is float32 [n] at the run's sample rate, of any length. A segmentation run's
     output ``probabilities`` is [F, T], one-sided, in the windows and with the cross-fades of
     ``birdlab.predict``; all windows are in memory at once, so hand over minutes, not hours. A species run's
-    is [K], see `birdlab.prediction.waveform.SpeciesOfAudio`.
+    is [K], see `birdlab.prediction.waveform.SpeciesOfAudio`. Of a run of both tasks it is the marks alone.
 
     Args:
         directory: of the run.
@@ -181,6 +181,8 @@ def main(
             f"{escape(str(made.path))}: audio at {made.facts['sample_rate']} Hz to probabilities, "
             f"{made.path.stat().st_size / 1e6:.1f} MB; at most {made.difference:.1g} from torch's."
         )
+        if config.marks_and_names(Run.open(run).config(trust=trust)):
+            console.print("It marks birds and doesn't name them: give birdlab.predict the run as --species.")
         if made.facts["licence_of_training_data"] == licences.UNKNOWN:
             console.print("The licence of the training data isn't stated in it: see --licence.")
 

@@ -26,7 +26,7 @@ from birdlab.prediction.inputs import collect
 from birdlab.prediction.listening import Listening
 from birdlab.prediction.naming import LIKELY, Namer, confidence_for, least_confidence
 from birdlab.prediction.network import Network, threshold_for
-from birdlab.prediction.opening import open_any, open_namer, open_own_namer
+from birdlab.prediction.opening import open_any, open_namer, own_namer
 from birdlab.prediction.outputs import Marking, Wanted
 from birdlab.prediction.records import Record
 from birdlab.prediction.tables import check_formats
@@ -37,7 +37,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def main(
-    run: Annotated[Path, typer.Argument(help="A run directory, or a file that birdlab.export wrote.")],
+    run: Annotated[
+        Path, typer.Argument(help="A run directory, or a file of birdlab.export or birdlab.probe.")
+    ],
     inputs: Annotated[
         list[Path],
         typer.Argument(help="Recordings, spectrogram PNGs, and folders of either, searched at any depth."),
@@ -49,9 +51,7 @@ def main(
     ] = None,
     species: Annotated[
         Path | None,
-        typer.Option(
-            help="A run (or exported file) of species, to name each event. [a RUN of task=multitask itself]"
-        ),
+        typer.Option(help="A run or file of species, to name each event. [a RUN of task=multitask itself]"),
     ] = None,
     min_confidence: Annotated[
         float | None,
@@ -118,8 +118,7 @@ def main(
             # Accuracy is that of the likeliest species: a second one in a stretch would be below a half.
             work = Listening(network, tables, _confidence(network, min_confidence, accuracy, LIKELY))
         else:
-            opener = open_own_namer if species is None else open_namer
-            namer = opener(species or run, trust=trust, threads=1)
+            namer = own_namer(network) if species is None else open_namer(species, trust=trust, threads=1)
             for name, value in sure.items():
                 if value is not None and namer is None:
                     raise BirdlabError(f"--{name} {value:g} is of a species: give --species RUN, too.")

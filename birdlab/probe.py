@@ -9,6 +9,7 @@ import typer
 from omegaconf import DictConfig
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from birdlab import config
@@ -64,7 +65,7 @@ def embed(cfg: DictConfig, backbones: Mapping[str, Backbone]) -> Embedded:
         )
     folds = unheard(folds_of(source), {name for backbone in backbones.values() for name in backbone.heard})
     _say_what_is_left_out(folds)
-    samples = {sample.id: sample for fold in folds for sample in (*fold.train, *fold.test)}
+    samples = {sample.id: sample for fold in folds for sample in fold.everything}
     directory = Path(cfg.loader.cache_dir).expanduser() if cfg.loader.cache_dir else default_directory()
     embeddings = {}
     for name, backbone in backbones.items():
@@ -164,12 +165,12 @@ def _composed(words: Sequence[str], config_dir: Path | None) -> DictConfig:
 
 
 def _say_what_is_left_out(folds: Sequence[Fold]) -> None:
-    left_out = sum(fold.left_out for fold in folds)
+    left_out = sum(len(fold.left_out) for fold in folds)
     if left_out:
         tested = sum(len(fold.test) for fold in folds)
         Console(stderr=True).print(
-            f"{left_out} of {left_out + tested} recordings were trained on by a run that is probed: heads "
-            "learn from them, but they aren't tested, with any backbone.",
+            f"{left_out} of {left_out + tested} recordings were trained on by a run that is probed: they "
+            "aren't tested, with any backbone.",
             style="yellow",
             highlight=False,
         )
@@ -241,7 +242,7 @@ def main(
                 fitted = (backbones[name], recordings.folds, recordings.embeddings[name], recordings.species)
                 KeptHead.fit(*fitted).write(head, origin)
         for path in filter(None, (results, summaries, figure, head)):
-            Console().print(str(path), soft_wrap=True, highlight=False)
+            Console().print(escape(str(path)), soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from birdlab.prediction.finding import Finder
 from birdlab.prediction.listening import there
 from birdlab.prediction.naming import LIKELY, Namer, least_confidence, named, stretches
 from birdlab.prediction.network import Network, foreground
-from birdlab.prediction.opening import open_namer, open_own_namer, open_together
+from birdlab.prediction.opening import open_namer, open_together, own_namer
 from birdlab.prediction.stream import Audio, joined, mono_at, stitched
 
 
@@ -86,7 +86,8 @@ class Predictor:
             audio: float [n] or [n, channels], full scale is 1; the network hears the mean of the channels.
             sample_rate: Hz.
             threshold: in 0..1; None is the one that validation data chose.
-            boxes: events are boxes as people draw them, pauses included, and not single sounds.
+            boxes: events are boxes as people draw them, pauses included, and not single sounds; the mask is
+                the same.
             min_confidence: events whose likeliest species is less likely than this stay "bird". None names
                 every event by a network that knows one species at a time, and by others what is more likely
                 than not.
@@ -210,7 +211,7 @@ def _checked(audio: NDArray[Any], sample_rate: float) -> Audio:
 
 
 def load_species(run: Path | str, *, trust: bool = False) -> SpeciesPredictor:
-    """A trained network that names species, ready to predict; see `load`."""
+    """A trained network that names species, or a head of ``birdlab.probe``, ready to predict; see `load`."""
     return SpeciesPredictor(open_namer(Path(run), trust=trust))
 
 
@@ -234,4 +235,4 @@ def load(
     network = open_together(runs, trust=trust)
     if species is not None:
         return Predictor(network, open_namer(Path(species), trust=trust))
-    return Predictor(network, open_own_namer(runs[0], trust=trust) if len(runs) == 1 else None)
+    return Predictor(network, own_namer(network))

@@ -22,7 +22,7 @@ def open_network(path: Path, *, trust: bool = False, threads: int | None = None)
     """
     if _is_head(path):
         raise BirdlabError(
-            f"{path} names species and marks nothing: it goes to --species, or birdlab.load_species."
+            f"{path} names species and marks nothing: give it as --species, or to birdlab.load(species=)."
         )
     if path.is_file():
         from birdlab.prediction.onnx_network import OnnxNetwork
@@ -79,14 +79,20 @@ def open_namer(path: Path, *, trust: bool = False, threads: int | None = None) -
     return opener.open(path, trust=trust, threads=threads)
 
 
-def open_own_namer(path: Path, *, trust: bool = False, threads: int | None = None) -> Namer | None:
-    """What a network that marks birds says of who is heard; None if it wasn't trained to, or is a file, which
-    holds the marks alone. See `open_network`."""
-    if path.is_file():
-        return None
-    from birdlab.prediction.restoring import marks_and_names
+def own_namer(network: Network) -> Namer | None:
+    """What a network that marks birds says of who is heard; None if it wasn't trained to.
 
-    return open_namer(path, trust=trust, threads=threads) if marks_and_names(path, trust=trust) else None
+    A file holds the marks alone, and of several networks nobody's names count more than the others'.
+    """
+    if not hasattr(network, "task"):  # without torch
+        return None
+    from birdlab.prediction.run_callers import RunCallers
+    from birdlab.prediction.run_network import RunNetwork
+    from birdlab.tasks import MultitaskTask
+
+    if isinstance(network, RunNetwork) and isinstance(network.task, MultitaskTask):
+        return RunCallers(network, network.task)
+    return None
 
 
 def _is_head(path: Path) -> bool:

@@ -27,12 +27,17 @@ class Fold:
 
     Attributes:
         train, test: the recordings.
-        left_out: how many aren't tested, see `unheard`.
+        left_out: those that aren't tested, see `unheard`.
     """
 
     train: tuple[LabelledStack, ...]
     test: tuple[LabelledStack, ...]
-    left_out: int = 0
+    left_out: tuple[LabelledStack, ...] = ()
+
+    @property
+    def everything(self) -> tuple[LabelledStack, ...]:
+        """All recordings."""
+        return (*self.train, *self.test, *self.left_out)
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ def folds_of(source: SpeciesSource) -> list[Fold]:
 
 
 def unheard(folds: Sequence[Fold], heard: Collection[str]) -> list[Fold]:
-    """Folds that test no recording that a backbone was trained on; heads learn from these all the same.
+    """Folds that test no recording that a backbone was trained on; heads of other folds learn from these.
 
     Args:
         folds: see `folds_of`.
@@ -113,8 +118,12 @@ def unheard(folds: Sequence[Fold], heard: Collection[str]) -> list[Fold]:
     """
     kept = []
     for fold in folds:
-        test = tuple(sample for sample in fold.test if sample.recordings().isdisjoint(heard))
-        kept.append(replace(fold, test=test, left_out=len(fold.test) - len(test)))
+        known = [not sample.recordings().isdisjoint(heard) for sample in fold.test]
+        test, left_out = (
+            tuple(sample for sample, is_known in zip(fold.test, known, strict=True) if is_known == which)
+            for which in (False, True)
+        )
+        kept.append(replace(fold, test=test, left_out=left_out))
     if not any(fold.test for fold in kept):
         raise BirdlabError(
             "A run was trained on all recordings that would be tested: its scores would be too good. Probe "
@@ -230,7 +239,7 @@ def _point(
         mean_recordings=named.mean_recordings,
         draw=draw,
         scores=scores.compute(),
-        left_out=sum(fold.left_out for fold in folds),
+        left_out=sum(len(fold.left_out) for fold in folds),
     )
 
 

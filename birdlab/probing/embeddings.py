@@ -70,7 +70,7 @@ def _of_file(backbone: Backbone, file: Path, folder: Path) -> Embeddings:
     try:
         known: Embeddings = np.load(kept, allow_pickle=False)
         return known
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         pass  # there is none, or it is damaged
     made = _made(backbone, file)
     if stamp(file) != version:

@@ -1,6 +1,5 @@
 """The head: logistic regression on standardised embeddings, its strength chosen on training data alone."""
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,11 +76,6 @@ class Head:
         everything[regression.classes_] = bias - (scale.mean_ @ weights)[regression.classes_]
         everything[regression.classes_] -= found @ (rotation.components_ @ rotation.mean_)
         return cls(weights, everything)
-
-    @property
-    def fingerprint(self) -> str:
-        """Tells one head from another."""
-        return hashlib.sha256(self.weights.tobytes() + self.bias.tobytes()).hexdigest()[:16]
 
     def log_probabilities(self, embeddings: Embeddings) -> NDArray[np.float64]:
         """Log-probabilities [M, K] of embeddings [M, D]; of what was not learnt the least there is."""

@@ -1,21 +1,24 @@
 """A head on embeddings, kept in a file to name birds with."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Self
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 
 from birdlab import __version__
 from birdlab.errors import BirdlabError
 from birdlab.files import replacing
-from birdlab.metrics import CoverageCurve, species_temperature
+from birdlab.metrics import species_temperature
 from birdlab.probing.backbone import Backbone, Embeddings
 from birdlab.probing.curve import Fold, fitted, out_of_fold
 from birdlab.probing.embeddings import windows_of
@@ -33,16 +36,14 @@ class KeptHead:
         backbone: see `Backbone`.
         head: has learnt from all recordings there were.
         species: that it tells apart.
-        temperature: by which its log-probabilities are divided.
-        validation_accuracy: of recordings that heads had not learnt from. These are means over windows: of
-            single windows fewer are named right.
+        temperature: by which its log-probabilities are divided, as whole recordings ask for that heads had
+            not learnt from. These are means over windows: of single windows it is surer than it should be.
     """
 
     backbone: Backbone
     head: Head
     species: tuple[str, ...]
     temperature: float
-    validation_accuracy: Mapping[float, float]
     _alone: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @classmethod
@@ -64,16 +65,9 @@ class KeptHead:
         named = out_of_fold(folds, embeddings, len(species))
         truth = torch.nn.functional.one_hot(named.truth, len(species)).double()
         temperature = species_temperature(named.logits, truth)
-        confidence, predicted = (named.logits / temperature).softmax(dim=1).max(dim=1)
-        curve = CoverageCurve.of(confidence, predicted == named.truth)
-        recordings = {sample.id: sample for fold in folds for sample in (*fold.train, *fold.test)}
-        return cls(
-            backbone,
-            fitted(list(recordings.values()), embeddings, len(species)),
-            tuple(species),
-            temperature,
-            dict(zip(curve.confidence.tolist(), curve.accuracy.tolist(), strict=True)),
-        )
+        recordings = {sample.id: sample for fold in folds for sample in fold.everything}
+        head = fitted(list(recordings.values()), embeddings, len(species))
+        return cls(backbone, head, tuple(species), temperature)
 
     @classmethod
     def open(cls, path: Path, *, trust: bool = False) -> Self:
@@ -89,23 +83,32 @@ class KeptHead:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 about = json.loads(str(arrays["about"]))
-                head = Head(arrays["weights"], arrays["bias"])
-            origin = Origin(**about["origin"])
-            known = dict(zip(about["confidence"], about["accuracy"], strict=True))
-            species, temperature, of = tuple(about["species"]), float(about["temperature"]), about["backbone"]
-            if head.weights.shape[1:] != head.bias.shape or head.bias.shape != (len(species),):
-                raise ValueError(f"{len(species)} species, weights {head.weights.shape}")
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+                head = Head(arrays["weights"].astype(np.float64), arrays["bias"].astype(np.float64))
+            origin = Origin.of_dict(about["origin"])
+            _check(head, about["species"], about["temperature"])
+            species, temperature, of = tuple(about["species"]), about["temperature"], about["backbone"]
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise BirdlabError(f"{path} wasn't written by birdlab.probe --head ({error}).") from error
-        backbone = origin.open(trust=trust)
+        try:
+            backbone = origin.open(trust=trust)
+        except BirdlabError as error:
+            raise BirdlabError(f"{path} can't bring back its backbone. {error}") from error
         if backbone.name != of:
             raise BirdlabError(
                 f"{path} was fitted to embeddings of {of}, and what is here is {backbone.name}. Bring back "
                 "those weights, or fit a head to these by birdlab.probe --head."
             )
         if backbone.licence:
-            Console(stderr=True).print(f"{path.name}: {backbone.licence}", highlight=False, soft_wrap=True)
-        return cls(backbone, head, species, temperature, known)
+            console = Console(stderr=True)
+            console.print(f"{escape(path.name)}: {escape(backbone.licence)}", highlight=False, soft_wrap=True)
+        width = backbone.embed(
+            np.zeros((1, round(backbone.seconds * backbone.sample_rate)), np.float32)
+        ).shape[1]
+        if width != len(head.weights):
+            raise BirdlabError(
+                f"{path} is a head on {len(head.weights)} features, and its backbone has {width}."
+            )
+        return cls(backbone, head, species, temperature)
 
     def write(self, path: Path, origin: Origin) -> None:
         """Write the head, and where its backbone comes from."""
@@ -116,8 +119,6 @@ class KeptHead:
             "licence": self.backbone.licence,
             "species": self.species,
             "temperature": self.temperature,
-            "confidence": list(self.validation_accuracy),
-            "accuracy": list(self.validation_accuracy.values()),
         }
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(
@@ -130,7 +131,9 @@ class KeptHead:
     @property
     def name(self) -> str:
         """See `Namer`."""
-        return f"head {self.head.fingerprint} on {self.backbone.name}"
+        said = f"{self.species} {self.temperature}".encode()
+        digest = hashlib.sha256(said + self.head.weights.tobytes() + self.head.bias.tobytes()).hexdigest()
+        return f"head {digest[:16]} on {self.backbone.name}"
 
     @property
     def sample_rate(self) -> int:
@@ -147,6 +150,11 @@ class KeptHead:
         """See `Namer`."""
         return False
 
+    @property
+    def validation_accuracy(self) -> Mapping[float, float]:
+        """See `Namer`: it isn't known of single windows."""
+        return {}
+
     def scores(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Namer`."""
         length = round(self.seconds * self.sample_rate)
@@ -157,3 +165,21 @@ class KeptHead:
         odds = np.exp(logits - logits.max())
         scores: NDArray[np.float32] = (odds / odds.sum()).astype(np.float32)
         return scores
+
+
+def _check(head: Head, species: object, temperature: object) -> None:
+    """Refuse what can't name anything.
+
+    Raises:
+        ValueError: says why.
+    """
+    if not isinstance(species, list) or not all(isinstance(name, str) for name in species):
+        raise ValueError("its species are no names")
+    if len(set(species)) < len(species):
+        raise ValueError("two of its species have the same name")
+    if head.weights.shape[1:] != head.bias.shape or head.bias.shape != (len(species),):
+        raise ValueError(f"{len(species)} species, weights {head.weights.shape}")
+    if not np.isfinite(head.weights).all() or np.isnan(head.bias).any():
+        raise ValueError("its weights are no numbers")
+    if not isinstance(temperature, float) or not 0 < temperature < np.inf:
+        raise ValueError(f"temperature {temperature}")

@@ -35,6 +35,20 @@ class Origin:
         return cls(settings=settings)
 
     @classmethod
+    def of_dict(cls, content: Mapping[str, Any]) -> Self:
+        """What ``dataclasses.asdict`` made of one.
+
+        Raises:
+            TypeError: if it didn't.
+            ValueError: if it is neither of the two, or both.
+        """
+        origin = cls(**content)
+        kinds = [isinstance(origin.settings, dict), isinstance(origin.run, str)]
+        if sum(kinds) != 1 or None not in (origin.settings, origin.run):
+            raise ValueError("it says of no backbone where it comes from")
+        return origin
+
+    @classmethod
     def of_run(cls, directory: Path) -> Self:
         """Of a run directory."""
         return cls(run=str(directory.resolve()))
@@ -52,5 +66,5 @@ class Origin:
             return of_run(Path(self.run), trust=trust)
         cfg = OmegaConf.create({"backbone": dict(self.settings or {})})
         if not trust:
-            config.check_trusted(cfg)
+            config.check_trusted(cfg, "backbone")
         return build_backbone(cfg)

@@ -280,8 +280,8 @@ def _scores(condition: Condition) -> Table:
         "",
         ("score", "this network", "95 % interval", *run.references),
         tuple(rows),
-        f"{deviation}The interval is a bootstrap over {over}; — where a score is of all recordings at once "
-        "(but macro F1 and the callers' micro F1), or the same for all.",
+        f"{deviation}The interval is a bootstrap over {over}; — where what was kept of each "
+        "recording doesn't say, or a score is the same for all.",
     )
 
 

@@ -6,19 +6,18 @@ from itertools import combinations
 from math import fsum
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
 from birdlab.metrics.calibration import ReliabilityCurve
 from birdlab.metrics.classification import WITHIN, single_label_scores, within_origin
+from birdlab.reporting.heard import ROUNDING, SAID, ranked
 from birdlab.reporting.read import RunRecord
 from birdlab.trained_on import STARTS
 
 _COUNTS = ("recordings", "images")
-_CALLERS = ("test/callers_micro_f1", "test_tuned/callers_micro_f1")
-_SAID = "p_"
-_ROUNDING = 1e-4
-"""Of probabilities in CSV files; those of one species among several sum to 1 but for it."""
+_BLOCKS = ("test", "test_tuned")
 
 
 def crossed(runs: Sequence[RunRecord]) -> list[RunRecord]:
@@ -26,8 +25,9 @@ def crossed(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
     A fold of a small data set is too few recordings for a score of its own: of a species with seven, one is
     tested. Where each recording is of one species, scores of network and references are computed anew from
-    the recordings of all folds, and so are micro F1 of who is heard beside a mask, and the calibration error.
-    Any other score is the mean over folds, weighted by their samples, which for a mean over samples is exact.
+    the recordings of all folds, and so are the scores of who is heard where that may be several, or nobody,
+    and the calibration error. Any other score is the mean over folds, weighted by their samples, which for a
+    mean over samples is exact.
     """
     by_seed: dict[Any, list[RunRecord]] = {}
     for run in runs:
@@ -50,14 +50,18 @@ def _joined(folds: Sequence[RunRecord]) -> RunRecord:
     weights = [len(run.samples) for run in folds]
     samples = [row for run in folds for row in run.samples]
     scores = _together([run.scores for run in folds], weights)
-    scores |= {f"test/{name}": value for name, value in _of_species(samples).items()}
+    one_each = _of_species(samples)
+    scores |= {f"test/{name}": value for name, value in one_each.items()}
+    if not one_each:
+        pooled = {
+            f"{block}/{name}": value for block in _BLOCKS for name, value in _of_several(samples).items()
+        }
+        scores |= {name: value for name, value in pooled.items() if name in scores}
     curves = [curve for run in folds for _, curve in run.reliability]
     if len(curves) == len(folds):
         # Of the few samples of a fold it would be larger by chance; of the unscaled one no curve is kept.
         scores["test/calibration_error"] = ReliabilityCurve.together(curves).error
         scores.pop("test/calibration_error_unscaled", None)
-    if (callers := _of_callers(samples)) is not None:
-        scores |= {name: callers for name in _CALLERS if name in scores}
     truth = {row["id"]: row for row in samples}
     said = [row for run in folds for row in run.reference_samples if row["id"] in truth]
     references = {
@@ -123,13 +127,18 @@ def _means(rows: Sequence[Mapping[str, Any]], weights: Sequence[int]) -> dict[st
     }
 
 
-def _of_callers(rows: Sequence[Mapping[str, str]]) -> float | None:
-    """Micro F1 of who is heard, from how many names of each window are right and wrong; None if unknown."""
-    if not all({"callers_right", "callers_wrong"} <= row.keys() for row in rows):
-        return None
-    hits = 2 * sum(int(row["callers_right"]) for row in rows)
-    named = hits + sum(int(row["callers_wrong"]) for row in rows)
-    return hits / named if named else None
+def _of_several(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """Scores of who is heard where that may be several, or nobody, with and without a mask beside."""
+    found: dict[str, float] = {}
+    if (by_rank := ranked(rows)) is not None:
+        every = np.arange(len(rows))
+        found = {"average_precision": by_rank.average_precision(every), "roc_auc": by_rank.roc_auc(every)}
+        found |= {f"callers_{name}": value for name, value in found.items()}
+    if all({"callers_right", "callers_wrong"} <= row.keys() for row in rows):
+        hits = 2 * sum(int(row["callers_right"]) for row in rows)
+        if named := hits + sum(int(row["callers_wrong"]) for row in rows):
+            found["callers_micro_f1"] = hits / named
+    return found
 
 
 def _of_species(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
@@ -138,9 +147,9 @@ def _of_species(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
     Args:
         rows: ``label``, ``origin`` where it is known, and a probability of each species, which sum to 1.
     """
-    names = [key.removeprefix(_SAID) for key in (rows[0] if rows else {}) if key.startswith(_SAID)]
-    probabilities = torch.tensor([[float(row[_SAID + name]) for name in names] for row in rows])
-    exclusive = bool(names) and (probabilities.sum(dim=1) - 1).abs().max() < _ROUNDING * len(names)
+    names = [key.removeprefix(SAID) for key in (rows[0] if rows else {}) if key.startswith(SAID)]
+    probabilities = torch.tensor([[float(row[SAID + name]) for name in names] for row in rows])
+    exclusive = bool(names) and (probabilities.sum(dim=1) - 1).abs().max() < ROUNDING * len(names)
     if not exclusive or any(row["label"] not in names for row in rows):
         return {}
     truth = torch.tensor([names.index(row["label"]) for row in rows])

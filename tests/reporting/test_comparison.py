@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from birdlab.metrics.classification import single_label_scores
 from birdlab.reporting.comparison import POOLED, common_samples, rank, sample_scores
 from birdlab.reporting.conditions import Condition
 from birdlab.reporting.read import RunRecord
@@ -161,7 +163,7 @@ def test_hits_of_a_classifier_average_to_its_accuracies() -> None:
         # By hand: a is found first and third, b first, and in the second case second and third.
         (("a", "b", "a"), ((1 + 2 / 3) / 2 + 1) / 2),
         (("a b", "nocall", "b"), (1 + (1 / 2 + 2 / 3) / 2) / 2),
-        (("a c", "b", "a"), None),  # c is nobody the run knows
+        (("b a", "b", "a"), None),  # not in the order of the names: "b a" may be a third one
     ],
 )
 def test_ranks_are_resampled(labels: Sequence[str], expected: float | None) -> None:
@@ -177,3 +179,35 @@ def test_ranks_are_resampled(labels: Sequence[str], expected: float | None) -> N
     else:
         assert statistic is not None
         assert statistic(np.arange(3)) == pytest.approx(expected)
+
+
+def test_ranks_are_those_of_logits_though_what_is_kept_was_calibrated() -> None:
+    """A temperature moves recordings of several species past each other."""
+    logits = np.random.default_rng(0).normal(0, 6, (40, 3))
+    truth = np.random.default_rng(1).integers(0, 3, 40)
+    said = np.exp(logits / 2.5)
+    said /= said.sum(axis=1, keepdims=True)
+    rows = [
+        {"id": f"{n:02}", "label": f"species {label}"}
+        | {f"p_species {k}": f"{p:.6g}" for k, p in enumerate(each)}
+        for n, (label, each) in enumerate(zip(truth, said, strict=True))
+    ]
+    record = RunRecord(Path("r"), "r", "finished", samples=rows, facts={"temperature": 2.5})
+    expected = single_label_scores(torch.from_numpy(logits), torch.eye(3)[torch.from_numpy(truth)])
+    for name in ("average_precision", "roc_auc"):
+        statistic = POOLED[name](record, common_samples([record]))
+        assert statistic is not None
+        assert statistic(np.arange(40)) == pytest.approx(expected[name], abs=1e-6)
+
+
+def test_names_with_spaces_are_told_apart() -> None:
+    names = ("Bubo bubo", "Parus major", "Turdus merula")
+    labels = ("nocall", "Bubo bubo Turdus merula", "Parus major")
+    rows = [
+        {"id": f"{n}", "label": label} | {f"p_{name}": "0.9" if name in label else "0.1" for name in names}
+        for n, label in enumerate(labels)
+    ]
+    record = RunRecord(Path("r"), "r", "finished", samples=rows)
+    statistic = POOLED["callers_roc_auc"](record, common_samples([record]))
+    assert statistic is not None
+    assert statistic(np.arange(3)) == 1
