@@ -149,6 +149,26 @@ def test_micro_f1_of_who_is_heard_is_of_the_windows_of_all_folds() -> None:
     assert statistic(np.arange(12)) == pytest.approx(pooled)
 
 
+@pytest.mark.parametrize("score", ["callers_average_precision", "roc_auc"])
+def test_ranks_of_who_is_heard_are_of_the_windows_of_all_folds(score: str) -> None:
+    """As their intervals and comparisons count them, whatever a fold scored by itself."""
+    draw, runs = np.random.default_rng(0), []
+    for number in range(2):
+        rows = [
+            {"id": f"{number}{place}", "label": ("nocall", "owl", "owl wren")[place % 3]}
+            | {f"p_{name}": f"{draw.random():.6g}" for name in ("owl", "wren")}
+            for place in range(9)
+        ]
+        config = {"name": "s", "seed": 0, "data.fold": number}
+        scores = {f"test/{score}": 1.0}
+        runs.append(RunRecord(Path("r"), str(number), "finished", config=config, scores=scores, samples=rows))
+    (one,) = crossed(runs)
+    statistic = POOLED[score](one, common_samples([one]))
+    assert statistic is not None
+    assert one.scores[f"test/{score}"] == pytest.approx(statistic(np.arange(18)))
+    assert one.scores[f"test/{score}"] < 0.9
+
+
 def test_conditions_are_compared_on_the_recordings_of_all_folds() -> None:
     def runs(rate: float, wrong: str) -> list[RunRecord]:
         said = [("a", "crow", "crow"), ("b", "gull", wrong), ("c", "wren", "wren"), ("d", "crow", "crow")]
