@@ -74,9 +74,9 @@ def confidence_for(namer: Namer, accuracy: float, least: float = 0.0) -> float:
     known = namer.validation_accuracy
     if not known:
         raise BirdlabError(
-            f"--accuracy {accuracy:g}: the run that names doesn't know its accuracy on validation data (it "
-            "was trained by an older birdlab, or to name several species at once). Give --min-confidence, or "
-            "train again."
+            f"--accuracy {accuracy:g}: what names doesn't know its accuracy on validation data (a head on "
+            "embeddings, a run of an older birdlab, or one that names several species at once). Give "
+            "--min-confidence."
         )
     chosen = lowest_reaching(accuracy, {each: known[each] for each in known if each >= least})
     if chosen is None:
