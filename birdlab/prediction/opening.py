@@ -80,7 +80,7 @@ def open_namer(path: Path, *, trust: bool = False, threads: int | None = None) -
 
 
 def own_namer(network: Network) -> Namer | None:
-    """What a network that marks birds says of who is heard; None if it wasn't trained to.
+    """What a network that marks birds says of who is heard; None if it hasn't learnt to.
 
     A file holds the marks alone, and of several networks nobody's names count more than the others'.
     """
@@ -88,11 +88,8 @@ def own_namer(network: Network) -> Namer | None:
         return None
     from birdlab.prediction.run_callers import RunCallers
     from birdlab.prediction.run_network import RunNetwork
-    from birdlab.tasks import MultitaskTask
 
-    if isinstance(network, RunNetwork) and isinstance(network.task, MultitaskTask):
-        return RunCallers(network, network.task)
-    return None
+    return RunCallers.of(network) if isinstance(network, RunNetwork) else None
 
 
 def _is_head(path: Path) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from birdlab.errors import BirdlabError
 from birdlab.prediction.run_network import RunNetwork
 from birdlab.tasks import MultitaskTask
 
@@ -27,10 +28,24 @@ class RunCallers:
 
     @classmethod
     def open(cls, directory: Path, *, trust: bool = False, threads: int | None = None) -> Self:
-        """Rebuild the best epoch of a run of both tasks; see `RunNetwork.open`."""
+        """Rebuild the best epoch of a run of both tasks; see `RunNetwork.open`.
+
+        Raises:
+            BirdlabError: as there, or if it has learnt to mark alone.
+        """
         network = RunNetwork.open(directory, trust=trust, threads=threads)
         assert isinstance(network.task, MultitaskTask)
+        if not network.task.callers_weight:
+            raise BirdlabError(
+                f"{directory} was trained with task.module.callers_weight=0: it marks birds and names nobody."
+            )
         return cls(network, network.task)
+
+    @classmethod
+    def of(cls, network: RunNetwork) -> Self | None:
+        """What a network that marks birds says of who is heard; None if it hasn't learnt to."""
+        task = network.task
+        return cls(network, task) if isinstance(task, MultitaskTask) and task.callers_weight else None
 
     @property
     def name(self) -> str:

@@ -33,6 +33,14 @@ def levels_run(folder: Path) -> Run:
     return _written(folder, config.compose([*words, channels]), {"birdlab": {}}, 1.0)
 
 
+def callers_run(folder: Path, *settings: str) -> Run:
+    """A small run that marks birds and says which of two is heard."""
+    words = ["+experiment=multitask", "data.image_size=[32,96]", "model.widths=[4,8]", *settings]
+    cfg = config.compose(words)
+    config.fill(cfg, {"task.names": ["owl", "wren"], "task.classes": 2})
+    return _written(folder, cfg, {"birdlab": {}}, 1.0)
+
+
 def species_run(folder: Path, *settings: str, temperature: float = 1.0, **kept: object) -> Run:
     """A small run that tells three species in stacks of 4 segments of .25 s at 16 kHz; ``kept`` as above."""
     small = ("sample_rate=16000", "n_fft=512", "hop=250", "n_mels=32", "fmax=7000")

@@ -177,3 +177,13 @@ def test_reading_around_an_event_is_reading_the_recording(tmp_path: Path) -> Non
     whole = io.read(tmp_path / "a.wav", RATE)
     part = io.read(tmp_path / "a.wav", RATE, start_s=0.25, duration_s=0.5)
     np.testing.assert_allclose(part, whole[4000:12_000], atol=1e-5)
+
+
+def test_who_learnt_to_mark_alone_names_nobody(runs: ModuleType, tmp_path: Path) -> None:
+    """Though its network has a second head."""
+    both = runs.callers_run(tmp_path / "both").directory
+    marks = runs.callers_run(tmp_path / "marks", "task.module.callers_weight=0").directory
+    assert birdlab.load(both).namer is not None
+    assert birdlab.load(marks).namer is None
+    with pytest.raises(BirdlabError, match=r"callers_weight=0: it marks birds and names nobody"):
+        birdlab.load_species(marks)
