@@ -179,7 +179,7 @@ def test_a_confidence_for_an_accuracy(runs: ModuleType, tmp_path: Path) -> None:
         confidence_for(RunNamer.open(run), 0.9)
     for name, kept in (("old", {}), ("multilabel", {"validation": {}})):
         run = runs.species_run(tmp_path / name, birdlab=kept).directory
-        with pytest.raises(BirdlabError, match="older birdlab, or to name several species at once"):
+        with pytest.raises(BirdlabError, match="older birdlab, or one that names several species at once"):
             confidence_for(RunNamer.open(run), 0.9)
 
 
