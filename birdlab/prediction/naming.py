@@ -52,6 +52,12 @@ class Namer(Protocol):
         training."""
 
 
+def middle(audio: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    """The middle ``length`` samples of longer audio; shorter audio as it is."""
+    start = max(0, len(audio) - length) // 2
+    return audio[start : start + length]
+
+
 def least_confidence(namer: Namer) -> float:
     """How sure the name of an event must be where nobody says: one of the species it is, unless there may be
     none."""

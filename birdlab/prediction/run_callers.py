@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from birdlab.errors import BirdlabError
+from birdlab.prediction.naming import middle
 from birdlab.prediction.run_network import RunNetwork
 from birdlab.tasks import MultitaskTask
 
@@ -33,13 +34,12 @@ class RunCallers:
         Raises:
             BirdlabError: as there, or if it has learnt to mark alone.
         """
-        network = RunNetwork.open(directory, trust=trust, threads=threads)
-        assert isinstance(network.task, MultitaskTask)
-        if not network.task.callers_weight:
+        found = cls.of(RunNetwork.open(directory, trust=trust, threads=threads))
+        if found is None:
             raise BirdlabError(
                 f"{directory} was trained with task.module.callers_weight=0: it marks birds and names nobody."
             )
-        return cls(network, network.task)
+        return found
 
     @classmethod
     def of(cls, network: RunNetwork) -> Self | None:
@@ -80,9 +80,8 @@ class RunCallers:
     @torch.inference_mode()
     def scores(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Namer`."""
-        start = max(0, len(audio) - self._samples) // 2
-        middle = audio[start : start + self._samples]
-        window = np.pad(middle, (0, self._samples - len(middle)))
+        heard = middle(audio, self._samples)
+        window = np.pad(heard, (0, self._samples - len(heard)))
         image = self.network.model.images(torch.from_numpy(window).to(self.task.device)[None])
         scores: NDArray[np.float32] = self.task.callers(image)[0].cpu().numpy()
         return scores

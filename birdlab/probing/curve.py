@@ -118,11 +118,8 @@ def unheard(folds: Sequence[Fold], heard: Collection[str]) -> list[Fold]:
     """
     kept = []
     for fold in folds:
-        known = [not sample.recordings().isdisjoint(heard) for sample in fold.test]
-        test, left_out = (
-            tuple(sample for sample, is_known in zip(fold.test, known, strict=True) if is_known == which)
-            for which in (False, True)
-        )
+        test = tuple(sample for sample in fold.test if sample.recordings().isdisjoint(heard))
+        left_out = tuple(sample for sample in fold.test if not sample.recordings().isdisjoint(heard))
         kept.append(replace(fold, test=test, left_out=left_out))
     if not any(fold.test for fold in kept):
         raise BirdlabError(

@@ -14,11 +14,13 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
+from scipy.special import softmax
 
 from birdlab import __version__
 from birdlab.errors import BirdlabError
 from birdlab.files import replacing
 from birdlab.metrics import species_temperature
+from birdlab.prediction.naming import middle
 from birdlab.probing.backbone import Backbone, Embeddings
 from birdlab.probing.curve import Fold, fitted, out_of_fold
 from birdlab.probing.embeddings import windows_of
@@ -158,12 +160,10 @@ class KeptHead:
     def scores(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Namer`."""
         length = round(self.seconds * self.sample_rate)
-        start = max(0, len(audio) - length) // 2
         with self._alone:  # not every backbone may be asked by several threads at once
-            embedding = self.backbone.embed(windows_of(audio[start : start + length], length))
+            embedding = self.backbone.embed(windows_of(middle(audio, length), length))
         logits = self.head.log_probabilities(embedding)[0] / self.temperature
-        odds = np.exp(logits - logits.max())
-        scores: NDArray[np.float32] = (odds / odds.sum()).astype(np.float32)
+        scores: NDArray[np.float32] = softmax(logits).astype(np.float32)
         return scores
 
 

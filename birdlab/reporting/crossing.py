@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from birdlab.metrics.calibration import ReliabilityCurve
 from birdlab.metrics.classification import WITHIN, single_label_scores, within_origin
-from birdlab.reporting.heard import ROUNDING, SAID, ranked
+from birdlab.reporting.heard import names_in, one_each, probabilities, ranked
 from birdlab.reporting.read import RunRecord
 from birdlab.trained_on import STARTS
 
@@ -50,9 +50,9 @@ def _joined(folds: Sequence[RunRecord]) -> RunRecord:
     weights = [len(run.samples) for run in folds]
     samples = [row for run in folds for row in run.samples]
     scores = _together([run.scores for run in folds], weights)
-    one_each = _of_species(samples)
-    scores |= {f"test/{name}": value for name, value in one_each.items()}
-    if not one_each:
+    of_one = _of_species(samples)
+    scores |= {f"test/{name}": value for name, value in of_one.items()}
+    if not of_one:
         pooled = {
             f"{block}/{name}": value for block in _BLOCKS for name, value in _of_several(samples).items()
         }
@@ -147,15 +147,17 @@ def _of_species(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
     Args:
         rows: ``label``, ``origin`` where it is known, and a probability of each species, which sum to 1.
     """
-    names = [key.removeprefix(SAID) for key in (rows[0] if rows else {}) if key.startswith(SAID)]
-    probabilities = torch.tensor([[float(row[SAID + name]) for name in names] for row in rows])
-    exclusive = bool(names) and (probabilities.sum(dim=1) - 1).abs().max() < ROUNDING * len(names)
-    if not exclusive or any(row["label"] not in names for row in rows):
+    names = names_in(rows)
+    if not names or any(row["label"] not in names for row in rows):
         return {}
+    said = probabilities(rows, names)
+    if not one_each(said):
+        return {}
+    logits = torch.from_numpy(said).float().log()
     truth = torch.tensor([names.index(row["label"]) for row in rows])
     origins = [row.get("origin", "") for row in rows]
     found = [{origins[i] for i in (truth == label).nonzero()[:, 0].tolist()} for label in range(len(names))]
-    within = within_origin(probabilities.log(), truth, origins, found)
-    return single_label_scores(probabilities.log(), F.one_hot(truth, len(names))) | {
+    within = within_origin(logits, truth, origins, found)
+    return single_label_scores(logits, F.one_hot(truth, len(names))) | {
         f"{WITHIN}{origin}": value for origin, value in within.items()
     }

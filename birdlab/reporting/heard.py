@@ -4,14 +4,34 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from birdlab.metrics.classification import log_odds
 from birdlab.metrics.resampled import RankedOnce
 
-SAID = "p_"
+_SAID = "p_"
 """Before a species' name: the column of its probability."""
-ROUNDING = 1e-4
+_ROUNDING = 1e-4
 """Of probabilities in CSV files; those of one species among several sum to 1 but for it."""
+
+
+def names_in(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """The K species that probabilities are given of."""
+    return [column.removeprefix(_SAID) for column in (rows[0] if rows else {}) if column.startswith(_SAID)]
+
+
+def probabilities(rows: Sequence[Mapping[str, str]], names: Sequence[str]) -> NDArray[np.float64]:
+    """Of each species in each sample, [N, K].
+
+    Raises:
+        KeyError, ValueError: where one isn't given.
+    """
+    return np.array([[float(row[_SAID + name]) for name in names] for row in rows])
+
+
+def one_each(said: NDArray[np.float64]) -> bool:
+    """Whether probabilities [N, K] are of one species of each sample: they sum to 1."""
+    return bool(np.abs(said.sum(axis=1) - 1).max() < _ROUNDING * said.shape[1])
 
 
 def ranked(rows: Sequence[Mapping[str, str]], temperature: float = 1.0) -> RankedOnce | None:
@@ -24,15 +44,15 @@ def ranked(rows: Sequence[Mapping[str, str]], temperature: float = 1.0) -> Ranke
     Returns:
         None where rows don't say, or it can't be told who is heard.
     """
-    names = [column.removeprefix(SAID) for column in (rows[0] if rows else {}) if column.startswith(SAID)]
+    names = names_in(rows)
     heard = [_heard(row["label"], names) if "label" in row else None for row in rows]
     try:
-        said = np.array([[float(row[SAID + name]) for name in names] for row in rows])
+        said = probabilities(rows, names)
     except (KeyError, ValueError):
         return None
     if not names or any(each is None for each in heard):
         return None
-    if np.abs(said.sum(axis=1) - 1).max() < ROUNDING * len(names):  # one of them sings
+    if one_each(said):
         said = log_odds(temperature * torch.from_numpy(said).log()).numpy()
     return RankedOnce(said, np.array([[name in (each or ()) for name in names] for each in heard]))
 
