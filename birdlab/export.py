@@ -20,6 +20,7 @@ from birdlab.errors import BirdlabError, command, first_line
 from birdlab.files import replacing
 from birdlab.options import Trust
 from birdlab.prediction.onnx_network import mask_facts, run_file, species_facts, written
+from birdlab.prediction.run_callers import RunCallers
 from birdlab.prediction.run_network import RunNetwork
 from birdlab.prediction.run_species import RunNamer
 from birdlab.prediction.waveform import MaskOfAudio
@@ -49,18 +50,25 @@ class Exported:
 
 
 def export(
-    directory: Path, path: Path, *, licence: str | None = None, overwrite: bool = False, trust: bool = False
+    directory: Path,
+    path: Path,
+    *,
+    names: bool = False,
+    licence: str | None = None,
+    overwrite: bool = False,
+    trust: bool = False,
 ) -> Exported:
     """Write a run's network with its front end, and run the file to see that it says the same.
 
     The graph's input ``audio`` is float32 [n] at the run's sample rate, of any length. A segmentation run's
     output ``probabilities`` is [F, T], one-sided, in the windows and with the cross-fades of
     ``birdlab.predict``; all windows are in memory at once, so hand over minutes, not hours. A species run's
-    is [K], see `birdlab.prediction.waveform.SpeciesOfAudio`. Of a run of both tasks it is the marks alone.
+    is [K], see `birdlab.prediction.waveform.SpeciesOfAudio`. A run of both tasks makes a file of either kind.
 
     Args:
         directory: of the run.
         path: of the file.
+        names: of a run of both tasks: who is heard, not the marks.
         licence: of the data that it was trained on.
         overwrite: replace a file.
         trust: build what birdlab doesn't ship, too.
@@ -73,7 +81,7 @@ def export(
         raise BirdlabError(f"{path} exists already. Choose another --output, or add --overwrite.")
     onnx = _onnx()
     run = Run.open(directory)
-    model, facts = _parts(run, trust=trust)
+    model, facts = _parts(run, names=names, trust=trust)
     facts = {**facts, **_about(run, licence, trust=trust)}
     sample_rate = facts["sample_rate"]
     proto = _graph(model, round(_TRACED_S * sample_rate))
@@ -89,11 +97,12 @@ def export(
     return Exported(path, facts, difference)
 
 
-def _parts(run: Run, *, trust: bool) -> tuple[nn.Module, Mapping[str, Any]]:
+def _parts(run: Run, *, names: bool, trust: bool) -> tuple[nn.Module, Mapping[str, Any]]:
     """The module from audio to probabilities on the CPU, and what the file must say of it."""
     cfg = run.config(trust=trust)
-    if config.names_species(cfg):
-        namer = RunNamer.open(run.directory, trust=trust)
+    if names or config.names_species(cfg):
+        opener = RunCallers if names else RunNamer
+        namer = opener.open(run.directory, trust=trust)
         return namer.model.cpu(), species_facts(namer)
     network = RunNetwork.open(run.directory, trust=trust)
     return MaskOfAudio(network.model.cpu()).eval(), mask_facts(network)
@@ -165,7 +174,12 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     run: Annotated[Path, typer.Argument(help="The run directory.")],
-    output: Annotated[Path | None, typer.Option(help="The file to write. [RUN/model.onnx]")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write. [RUN/model.onnx or names.onnx]")
+    ] = None,
+    names: Annotated[
+        bool, typer.Option("--names", help="Of a run of both tasks: who is heard, not the marks.")
+    ] = False,
     licence: Annotated[
         str | None, typer.Option(help="Of the training data, to be kept in the file, e.g. 'CC BY-NC 4.0'.")
     ] = None,
@@ -174,15 +188,15 @@ def main(
 ) -> None:
     """Write one ONNX file that takes audio of any length and needs nothing but onnxruntime."""
     with command():
-        chosen = output or Run.open(run).directory / "model.onnx"
-        made = export(run, chosen, licence=licence, overwrite=overwrite, trust=trust)
+        chosen = output or Run.open(run).directory / ("names.onnx" if names else "model.onnx")
+        made = export(run, chosen, names=names, licence=licence, overwrite=overwrite, trust=trust)
         console = Console(soft_wrap=True, highlight=False)
         console.print(
             f"{escape(str(made.path))}: audio at {made.facts['sample_rate']} Hz to probabilities, "
             f"{made.path.stat().st_size / 1e6:.1f} MB; at most {made.difference:.1g} from torch's."
         )
-        if config.marks_and_names(Run.open(run).config(trust=trust)):
-            console.print("It marks birds and doesn't name them: give birdlab.predict the run as --species.")
+        if not names and config.marks_and_names(Run.open(run).config(trust=trust)):
+            console.print("It marks birds. With --names there is a file for birdlab.predict --species.")
         if made.facts["licence_of_training_data"] == licences.UNKNOWN:
             console.print("The licence of the training data isn't stated in it: see --licence.")
 

@@ -21,6 +21,7 @@ from birdlab.predict import app as predict_app
 from birdlab.prediction.naming import confidence_for
 from birdlab.prediction.network import threshold_for
 from birdlab.prediction.onnx_network import OnnxNamer, OnnxNetwork, run_file
+from birdlab.prediction.run_callers import RunCallers
 from birdlab.prediction.run_network import RunNetwork
 from birdlab.prediction.run_species import RunNamer
 from birdlab.prediction.stream import joined, stitched
@@ -91,6 +92,25 @@ def test_species_of_any_length_are_those_of_the_run(species: tuple[Path, Path], 
     assert in_torch.shape == (3,)
     assert in_torch.sum() == pytest.approx(1)
     np.testing.assert_allclose(OnnxNamer.open(species[1]).scores(audio), in_torch, atol=TOLERANCE)
+
+
+def test_of_both_tasks_marks_and_names_are_a_file_each(runs: ModuleType, tmp_path: Path) -> None:
+    directory = runs.callers_run(tmp_path / "run").directory
+    in_torch = RunCallers.open(directory)
+    in_onnx = OnnxNamer.open(export(directory, tmp_path / "names.onnx", names=True).path)
+    for name in ("name", "sample_rate", "seconds", "species", "multilabel", "validation_accuracy"):
+        assert getattr(in_onnx, name) == getattr(in_torch, name)
+    said = [in_torch.scores(noise(seconds)) for seconds in (1 / RATE, 0.5, 3.0, 7.7)]
+    assert all(scores.shape == (2,) for scores in said)
+    assert np.std(said, axis=0).min() > 10 * TOLERANCE
+    for seconds, scores in zip((1 / RATE, 0.5, 3.0, 7.7), said, strict=True):
+        np.testing.assert_allclose(in_onnx.scores(noise(seconds)), scores, atol=TOLERANCE)
+    assert OnnxNetwork.open(export(directory, tmp_path / "model.onnx").path).name == in_onnx.name
+
+
+def test_who_marks_alone_has_no_names_to_export(masks: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(BirdlabError, match="names nobody: it is no run of task=multitask"):
+        export(masks[0], tmp_path / "names.onnx", names=True)
 
 
 @pytest.mark.parametrize("seconds", [0.6, 3.1])

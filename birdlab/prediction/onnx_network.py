@@ -22,8 +22,8 @@ Function = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Audio [n] to probabilities."""
 
 _MEANT = {
-    "mask": "export a run of task=segmentation to mark birds (one of species goes to --species)",
-    "species": "export a run of task=classification to name species",
+    "mask": "export a run of task=segmentation to mark birds (a file of species goes to --species)",
+    "species": "export a run of task=classification to name species, or one of both tasks with --names",
 }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -10,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from birdlab.errors import BirdlabError
-from birdlab.prediction.naming import middle
 from birdlab.prediction.run_network import RunNetwork
+from birdlab.prediction.waveform import CallersOfAudio
 from birdlab.tasks import MultitaskTask
 
 
 @dataclass(frozen=True)
 class RunCallers:
-    """See `Namer`. Shorter audio than a window is filled up with silence, as in training.
+    """See `Namer`.
 
     Attributes:
         network: marks birds.
@@ -37,7 +38,8 @@ class RunCallers:
         found = cls.of(RunNetwork.open(directory, trust=trust, threads=threads))
         if found is None:
             raise BirdlabError(
-                f"{directory} was trained with task.module.callers_weight=0: it marks birds and names nobody."
+                f"{directory} marks birds and names nobody: it is no run of task=multitask, or was "
+                "trained with task.module.callers_weight=0."
             )
         return found
 
@@ -60,7 +62,7 @@ class RunCallers:
     @property
     def seconds(self) -> float:
         """See `Namer`."""
-        return self._samples / self.sample_rate
+        return self.model.samples / self.sample_rate
 
     @property
     def species(self) -> tuple[str, ...]:
@@ -80,13 +82,10 @@ class RunCallers:
     @torch.inference_mode()
     def scores(self, audio: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Namer`."""
-        heard = middle(audio, self._samples)
-        window = np.pad(heard, (0, self._samples - len(heard)))
-        image = self.network.model.images(torch.from_numpy(window).to(self.task.device)[None])
-        scores: NDArray[np.float32] = self.task.callers(image)[0].cpu().numpy()
+        scores: NDArray[np.float32] = self.model(torch.from_numpy(audio).to(self.task.device)).cpu().numpy()
         return scores
 
-    @property
-    def _samples(self) -> int:
-        """Of one window."""
-        return self.network.grid.samples(self.network.window_columns)
+    @cached_property
+    def model(self) -> CallersOfAudio:
+        """From audio to probabilities."""
+        return CallersOfAudio(self.task, self.network.model).eval()

@@ -17,6 +17,7 @@ from birdlab.audio.levels import LevelPicture, of_power, to_unit
 from birdlab.audio.mel import MelSpectrogram, decibels
 from birdlab.prediction.stream import OVERLAP, fade_in
 from birdlab.tasks.classification import ClassificationTask
+from birdlab.tasks.multitask import MultitaskTask
 from birdlab.tasks.segmentation import SegmentationTask, foreground_logits
 
 
@@ -121,11 +122,14 @@ class MaskOfWindows(nn.Module):
 
     def of_images(self, images: Tensor) -> Tensor:
         """Probabilities [B, F, T] of images [B, rows, columns] in 0..1, as ``images`` returns them."""
-        given = self.of_picture(images).contiguous(memory_format=self.memory_format)
-        logits = foreground_logits(self.net(given)).float()
+        logits = foreground_logits(self.net(self.inputs(images))).float()
         # Resizing is linear and separable: first the rows, of which the network has few.
         rows = self.rows_back @ (logits / self.temperature)
         return F.interpolate(rows, size=self.window_columns, mode="linear", align_corners=False).sigmoid()
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """What the network is given of images [B, rows, columns]."""
+        return self.of_picture(images).contiguous(memory_format=self.memory_format)
 
 
 class MaskOfAudio(nn.Module):
@@ -169,6 +173,32 @@ class MaskOfAudio(nn.Module):
         weight = torch.where((window == 0) | (since >= overlap), 1.0, faded)[:, None]
         probabilities: Tensor = (there + (here - there) * weight).T
         return probabilities
+
+
+class CallersOfAudio(nn.Module):
+    """Probabilities of who is heard in audio of any length, as a network says that marks birds, too.
+
+    It sees one window: the middle of longer audio; shorter audio is filled up with silence, as in training.
+
+    Args:
+        task: in evaluation mode.
+        windows: the same network's marks.
+    """
+
+    def __init__(self, task: MultitaskTask, windows: MaskOfWindows) -> None:
+        super().__init__()
+        self.net, self.windows = task.net, windows
+        self.temperature = float(task.callers_temperature)
+        self.samples = windows.grid.samples(windows.window_columns)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Probabilities [K] of audio [n]."""
+        heard = torch.sym_min(audio.shape[0], self.samples)
+        start = (audio.shape[0] - heard) // 2
+        window = F.pad(audio[start : start + heard], (0, self.samples))[: self.samples]
+        _, logits = self.net.both(self.windows.inputs(self.windows.images(window[None])))
+        probabilities: Tensor = (logits.float() / self.temperature).sigmoid()
+        return probabilities[0]
 
 
 class SpeciesOfAudio(nn.Module):

@@ -75,14 +75,6 @@ class MultitaskTask(SegmentationTask):
         mask, callers = self.net.both(self.inputs(batch).contiguous(memory_format=self.torch_memory_format))
         return foreground_logits(mask), callers
 
-    def callers(self, picture: Tensor) -> Tensor:
-        """Probabilities [B, K] of who is heard in pictures [B, F, T]; see `of_picture`."""
-        _, logits = self.net.both(self.of_picture(picture).contiguous(memory_format=self.torch_memory_format))
-        return self._probabilities(logits)
-
-    def _probabilities(self, callers: Tensor) -> Tensor:
-        return (callers.float() / self.callers_temperature.to(callers.device)).sigmoid()
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         mask, callers = self.both(batch)
         # A weight of 0 keeps its part in the graph: parallel training waits for every parameter's gradient.
@@ -115,7 +107,7 @@ class MultitaskTask(SegmentationTask):
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
         logits, truth = self.test_callers.logits_and_truth()
-        probabilities = self._probabilities(logits)
+        probabilities = (logits.float() / self.callers_temperature.to(logits.device)).sigmoid()
         scores = self.test_callers.compute()
         scores["calibration_error"] = ReliabilityCurve.of(probabilities, truth > 0).error
         named = {f"callers_{name}": scores[name] for name in (*_SCORED, "calibration_error")}
