@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birdlab.metrics.resampled import RankedOnce
+from birdlab.reporting import heard
 from birdlab.reporting.conditions import Condition
-from birdlab.reporting.heard import ranked
 from birdlab.reporting.read import RunRecord
 from birdlab.significance import Comparison, Statistic, compare, compare_statistics, holm
 
@@ -171,13 +171,11 @@ def macro_f1(record: RunRecord, keys: Sequence[Key]) -> Statistic | None:
         record: the run.
         keys: of its samples, in the order that the statistic counts them.
     """
-    rows = {_key(row): row for row in record.samples}
-    if not keys or not all({"label", "predicted"} <= rows.get(key, {}).keys() for key in keys):
+    mine = _samples(record, keys)
+    if not mine or not all({"label", "predicted"} <= row.keys() for row in mine):
         return None
-    names = sorted({rows[key][column] for key in keys for column in ("label", "predicted")})
-    true, said = (
-        np.array([names.index(rows[key][column]) for key in keys]) for column in ("label", "predicted")
-    )
+    names = sorted({row[column] for row in mine for column in ("label", "predicted")})
+    true, said = (np.array([names.index(row[column]) for row in mine]) for column in ("label", "predicted"))
 
     def statistic(places: NDArray[np.intp]) -> float:
         label, guess = true[places], said[places]
@@ -190,17 +188,8 @@ def macro_f1(record: RunRecord, keys: Sequence[Key]) -> Statistic | None:
 
 def callers_micro_f1(record: RunRecord, keys: Sequence[Key]) -> Statistic | None:
     """As `macro_f1`, micro F1 of who is heard beside a mask; None where a run doesn't say."""
-    rows = {_key(row): row for row in record.samples}
-    columns = ("callers_right", "callers_wrong")
-    if not keys or not all({*columns} <= rows.get(key, {}).keys() for key in keys):
-        return None
-    right, wrong = (np.array([int(rows[key][column]) for key in keys]) for column in columns)
-
-    def statistic(places: NDArray[np.intp]) -> float:
-        hits = 2 * right[places].sum()
-        return float(hits / (hits + wrong[places].sum()))
-
-    return statistic
+    mine = _samples(record, keys)
+    return None if mine is None else heard.callers_micro_f1(mine)
 
 
 def average_precision(record: RunRecord, keys: Sequence[Key]) -> Statistic | None:
@@ -216,13 +205,19 @@ def roc_auc(record: RunRecord, keys: Sequence[Key]) -> Statistic | None:
 
 
 def _ranked(record: RunRecord, keys: Sequence[Key]) -> RankedOnce | None:
-    rows = {_key(row): row for row in record.samples}
-    mine = [rows[key] for key in keys if key in rows]
-    if len(mine) < len(keys) or sum(map(len, mine)) > _MOST_CELLS:
+    mine = _samples(record, keys)
+    if mine is None or sum(map(len, mine)) > _MOST_CELLS:
         return None
     # Scores of folds that were put together are of what was said, not of logits.
     alone = "folds" not in record.facts
-    return ranked(mine, float(record.facts.get("temperature") or 1) if alone else 1.0)
+    return heard.ranked(mine, float(record.facts.get("temperature") or 1) if alone else 1.0)
+
+
+def _samples(record: RunRecord, keys: Sequence[Key]) -> list[Mapping[str, str]] | None:
+    """A run's test samples in the order of ``keys``; None if it lacks one."""
+    rows = {_key(row): row for row in record.samples}
+    mine = [rows[key] for key in keys if key in rows]
+    return mine if len(mine) == len(keys) else None
 
 
 POOLED = {

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from birdlab.metrics.calibration import ReliabilityCurve
 from birdlab.metrics.classification import WITHIN, single_label_scores, within_origin
-from birdlab.reporting.heard import names_in, one_each, probabilities, ranked
+from birdlab.reporting.heard import callers_micro_f1, names_in, one_each, probabilities, ranked
 from birdlab.reporting.read import RunRecord
 from birdlab.trained_on import STARTS
 
@@ -130,14 +130,12 @@ def _means(rows: Sequence[Mapping[str, Any]], weights: Sequence[int]) -> dict[st
 def _of_several(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
     """Scores of who is heard where that may be several, or nobody, with and without a mask beside."""
     found: dict[str, float] = {}
+    every = np.arange(len(rows))
     if (by_rank := ranked(rows)) is not None:
-        every = np.arange(len(rows))
         found = {"average_precision": by_rank.average_precision(every), "roc_auc": by_rank.roc_auc(every)}
         found |= {f"callers_{name}": value for name, value in found.items()}
-    if all({"callers_right", "callers_wrong"} <= row.keys() for row in rows):
-        hits = 2 * sum(int(row["callers_right"]) for row in rows)
-        if named := hits + sum(int(row["callers_wrong"]) for row in rows):
-            found["callers_micro_f1"] = hits / named
+    if (micro_f1 := callers_micro_f1(rows)) is not None:
+        found["callers_micro_f1"] = micro_f1(every)
     return found
 
 

@@ -1,5 +1,6 @@
 """Who is heard in each sample of ``scores.csv``, and how likely each species was said to be."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from birdlab.metrics.classification import log_odds
 from birdlab.metrics.resampled import RankedOnce
+from birdlab.significance import Statistic
 
 _SAID = "p_"
 """Before a species' name: the column of its probability."""
@@ -55,6 +57,25 @@ def ranked(rows: Sequence[Mapping[str, str]], temperature: float = 1.0) -> Ranke
     if one_each(said):
         said = log_odds(temperature * torch.from_numpy(said).log()).numpy()
     return RankedOnce(said, np.array([[name in (each or ()) for name in names] for each in heard]))
+
+
+def callers_micro_f1(rows: Sequence[Mapping[str, str]]) -> Statistic | None:
+    """Micro F1 of who is heard beside a mask, of some of these samples; None where rows don't say.
+
+    Args:
+        rows: how many names of each sample are right, and how many wrong or missing.
+    """
+    columns = ("callers_right", "callers_wrong")
+    if not rows or not all({*columns} <= row.keys() for row in rows):
+        return None
+    right, wrong = (np.array([int(row[column]) for row in rows]) for column in columns)
+
+    def statistic(places: NDArray[np.intp]) -> float:
+        hits = 2 * right[places].sum()
+        named = hits + wrong[places].sum()
+        return float(hits / named) if named else math.nan
+
+    return statistic
 
 
 def _heard(label: str, names: Sequence[str]) -> Collection[str] | None:
