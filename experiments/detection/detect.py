@@ -7,15 +7,18 @@ them (``--boxes``), by every method in the same way. An event and a box match if
 times is at least ``OVERLAPS`` of the union and their bands overlap; each counts once, pairs of the largest
 overlap first. "time_frame_iou" compares the frames of 2 ms in which there is any event with those in any box,
 over all recordings together. No threshold is tuned on these recordings: ``*`` marks a network's own, of its
-validation data, and the others show what lies around it. False events are counted in those recordings of
---noise that the run was neither trained nor validated on.
+validation data, and the others show what lies around it. A run is tested on what it was neither trained nor
+validated on, of --boxes and of --noise; runs of one name are one method, of which the first that hasn't heard
+a recording is asked: give the folds of a cross-validation, of one seed.
 """
 
 import argparse
 import math
 import warnings
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -32,6 +35,8 @@ from birdlab.files import write_csv
 from birdlab.prediction.alarms import recordings_in
 from birdlab.prediction.events import Event, boxes
 from birdlab.prediction.finding import Finder
+from birdlab.prediction.inputs import Input
+from birdlab.prediction.network import Network
 from birdlab.prediction.opening import open_network
 from birdlab.prediction.stream import joined, stitched
 from birdlab.run import Run
@@ -122,6 +127,20 @@ def frames(events: Sequence[Event | Box], duration_s: float) -> np.ndarray:
     return active
 
 
+@dataclass(frozen=True)
+class Tested:
+    """A run, with the recordings that it was neither trained nor validated on."""
+
+    name: str
+    network: Network
+    unheard: frozenset[Input]
+
+    @classmethod
+    def open(cls, directory: Path, recordings: Sequence[Input]) -> Self:
+        run = Run.open(directory)
+        return cls(str(run.config()["name"]), open_network(directory), frozenset(unheard(run, recordings)))
+
+
 class Tally:
     """What one method found, over all recordings together."""
 
@@ -169,42 +188,42 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="of recordings of each kind, to try it out")
     parser.add_argument("--output", type=Path, default=HERE, help="folder of results.csv")
     given = parser.parse_args()
-    networks = {str(Run.open(run).config()["name"]): open_network(run) for run in given.runs}
-    (rate,) = {network.grid.sample_rate for network in networks.values()}
-    grid = next(iter(networks.values())).grid
+    # What a network needs of a sample doesn't matter here: whole recordings are read.
+    samples = AnnotatedAudio(root=given.boxes, window_s=None).splits()["test"][: given.limit]
+    boxed = [Input(sample.files[0].resolve(), Path(), sample.id) for sample in samples]
+    quiet = recordings_in(given.noise)[: given.limit] if given.noise else []
+    each_run = [Tested.open(run, [*boxed, *quiet]) for run in given.runs]
+    (rate,) = {tested.network.grid.sample_rate for tested in each_run}
+    grid = each_run[0].network.grid
     energy = energy_in(grid)
 
-    def all_methods(audio: np.ndarray, names: Container[str]) -> Mapping[str, list[Event]]:
+    def all_methods(audio: np.ndarray, recording: Input) -> Mapping[str, list[Event]]:
         found = {}
-        for name, network in networks.items():
-            if name in names:
+        for name in dict.fromkeys(tested.name for tested in each_run):
+            runs = [tested for tested in each_run if tested.name == name]
+            new_to = next((tested for tested in runs if recording in tested.unheard), None)
+            if new_to is not None:
+                network = new_to.network
                 probabilities = joined(list(stitched(network, [audio])))
-                for threshold in sorted({network.threshold, *THRESHOLDS}):
-                    own = " *" if threshold == network.threshold else ""
-                    events = events_of(network.grid, probabilities, threshold)
-                    found[f"{name} at {threshold:.2g}{own}"] = events
+                own = f"{network.threshold:.2g}" if len(runs) == 1 else "each fold's own"
+                thresholds = {f"{own} *": network.threshold} | {f"{each:g}": each for each in THRESHOLDS}
+                for called, threshold in thresholds.items():
+                    found[f"{name} at {called}"] = events_of(network.grid, probabilities, threshold)
         levels = energy(audio)
         for threshold in ENERGY_THRESHOLDS:
             found[f"energy threshold at {threshold:g}"] = events_of(grid, levels, threshold)
         return found | {"scikit-maad, regions of interest": by_maad(audio, rate)}
 
     tallies: dict[str, Tally] = {}
-    # What a network needs of a sample doesn't matter here: whole recordings are read.
-    samples = AnnotatedAudio(root=given.boxes, window_s=None).splits()["test"][: given.limit]
-    for number, sample in enumerate(samples, start=1):
-        audio = io.read(sample.files[0], rate)
-        for method, found in all_methods(audio, networks).items():
+    for number, (sample, recording) in enumerate(zip(samples, boxed, strict=True), start=1):
+        audio = io.read(recording.path, rate)
+        for method, found in all_methods(audio, recording).items():
             tallies.setdefault(method, Tally()).add(found, read_boxes(sample.files[1]), len(audio) / rate)
         print(f"{number} of {len(samples)} recordings", end="\r", flush=True)
-    quiet = recordings_in(given.noise)[: given.limit] if given.noise else []
-    new_to = {
-        name: set(unheard(Run.open(run), quiet)) for name, run in zip(networks, given.runs, strict=True)
-    }
-    for each in quiet:
-        audio = io.read(each.path, rate)
-        names = [name for name, new in new_to.items() if each in new]
-        for method, found in all_methods(audio, names).items():
-            tallies[method].add_quiet(found, len(audio) / rate)
+    for recording in quiet:
+        audio = io.read(recording.path, rate)
+        for method, found in all_methods(audio, recording).items():
+            tallies.setdefault(method, Tally()).add_quiet(found, len(audio) / rate)
     rows = [tally.row(method) for method, tally in tallies.items()]
     for row in rows:
         print(row)
