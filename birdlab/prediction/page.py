@@ -19,7 +19,6 @@ from birdlab.prediction.events import Event, paint
 from birdlab.prediction.pictures import brightness, framed, marked, png, power
 from birdlab.prediction.records import Record
 from birdlab.prediction.stream import Audio
-from birdlab.prediction.summaries import MOST_EVENTS
 
 _MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _MARGIN_S = 0.3
@@ -57,8 +56,8 @@ def rendered(
     records: Sequence[Record],
     output: Path,
     grid: Grid,
+    most_events: int,
     failures: Sequence[tuple[str, str]] = (),
-    most_events: int = MOST_EVENTS,
 ) -> str:
     """The page's HTML.
 
@@ -66,8 +65,8 @@ def rendered(
         records: of finished files.
         output: the folder that their outputs lie below.
         grid: of the spectrograms shown.
-        failures: path and message of files that could not be predicted.
         most_events: shown, the surest ones of every file.
+        failures: path and message of files that could not be predicted.
     """
     chosen = _surest(records, most_events)
     files = [

@@ -89,7 +89,7 @@ def write_page(
     """
     from birdlab.prediction.page import rendered  # needs OpenCV and Jinja
 
-    _write(output, PAGE, rendered(records, output, grid, failures, most_events))
+    _write(output, PAGE, rendered(records, output, grid, most_events, failures))
 
 
 def _by_label(records: Sequence[Record]) -> str:
