@@ -6,10 +6,9 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -188,6 +187,11 @@ class Run:
         """Add to ``metrics.json``: scores by split, the threshold, the best epoch."""
         self.write_json("metrics.json", {"schema": METRICS_SCHEMA} | self.read_json("metrics.json") | content)
 
+    def note_command(self, words: Sequence[str]) -> None:
+        """Add words of ``birdlab.train`` to those that are known to make this run."""
+        known = self.read_json("provenance.json").get("command", ["birdlab.train"])
+        self.note(command=list(dict.fromkeys([*known, *words])))
+
     def note(self, **facts: Any) -> None:
         """Add facts to ``provenance.json``."""
         self.write_json("provenance.json", self.read_json("provenance.json") | facts)
@@ -196,12 +200,15 @@ class Run:
     def recorded(self, **facts: Any) -> Iterator[None]:
         """Keep ``provenance.json`` true: running, then finished, interrupted or failed."""
         earlier = self.read_json("provenance.json")
+        now = environment()
+        if earlier.get("commit") not in (None, now["commit"]):
+            facts["earlier_commits"] = [*earlier.get("earlier_commits", []), earlier["commit"]]
         before = earlier.get("wall_s", 0.0)
         if earlier.get("status") == "running" and self.last.is_file():
             # It was killed: what is known to have been trained is what its last checkpoint holds.
             before += max(0.0, self.last.stat().st_mtime - earlier.get("began", time.time()))
         started = time.monotonic()
-        self.note(status="running", error=None, began=time.time(), wall_s=before, **environment(), **facts)
+        self.note(status="running", error=None, began=time.time(), wall_s=before, **now, **facts)
         status, error = "failed", None
         try:
             yield
@@ -245,7 +252,6 @@ def environment() -> dict[str, Any]:
     """What else decides the numbers: code, versions, machine."""
     packages = ("torch", "lightning", "torchmetrics", "hydra-core", "albumentations", "numpy")
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "birdlab": __version__,
         **_commit(),
         "python": platform.python_version(),

@@ -85,17 +85,29 @@ def _run(cfg: DictConfig) -> float:
             config.check(cfg)
             run = Run.new(directory)
             with run.held():
+                run.note_command([*_config_dir(given), *given.overrides.task])
                 scores = train(cfg, run)
     else:
         run = Run.open(directory)
-        cfg = resumed_config(run, given.overrides.task, trust=cfg.trust)
+        words = given.overrides.task
+        cfg = resumed_config(run, words, trust=cfg.trust)
         with run.held():
+            run.note_command([word for word in words if not word.startswith(("resume=", "trust="))])
             scores = train(cfg, run)
     console = Console()
     console.print(scores.table())
     # Paths are there to be copied: not broken over lines.
     console.print(f"Run directory: {run.directory}\nFigures: {run.figures}", soft_wrap=True)
     return scores.network[scores.main]
+
+
+def _config_dir(given: HydraConf) -> list[str]:
+    """The option that adds the user's own configs, where it was given."""
+    return [
+        f"--config-dir={each.path}"
+        for each in given.runtime.config_sources
+        if each.provider == "command-line"
+    ]
 
 
 def _numbered(given: HydraConf) -> bool:

@@ -39,6 +39,21 @@ def test_a_table_has_every_column_and_leaves_nan_empty(tmp_path: Path) -> None:
     assert (tmp_path / "t.csv").read_text() == 'id,x,y\n"a,b",,\nc,0.1,\n'
 
 
+def test_commands_and_commits_of_a_run_that_went_on_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.new(tmp_path / "run")
+    run.note_command(["+experiment=a", "epochs=2"])
+    for commit, more in (("1", []), ("2", ["epochs=3"]), ("2", ["epochs=3"])):
+        monkeypatch.setattr("birdlab.run._commit", lambda commit=commit: {"commit": commit, "dirty": False})
+        run.note_command(more)
+        with run.recorded():
+            pass
+    provenance = run.read_json("provenance.json")
+    assert provenance["command"] == ["birdlab.train", "+experiment=a", "epochs=2", "epochs=3"]
+    assert (provenance["earlier_commits"], provenance["commit"]) == (["1"], "2")
+
+
 @pytest.mark.parametrize(
     ("raised", "status"),
     [(None, "finished"), (KeyboardInterrupt, "interrupted"), (RuntimeError("why"), "failed")],

@@ -252,6 +252,9 @@ def test_a_killed_run_resumes_to_the_same_weights_bit_for_bit(
     birdlab("train", "resume=killed", cwd=tmp_path)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
     assert same(weights(tmp_path / "whole", "best"), weights(tmp_path / "killed", "best"))
+    commands = [Run(tmp_path / name).read_json("provenance.json")["command"] for name in ("whole", "killed")]
+    assert commands[0] == commands[1], "what trains it is known by what began it"
+    assert {*settings} <= {*commands[0]}
     assert (tmp_path / "whole" / "metrics.csv").read_text() == history.read_text()
     rates = {row["train/rate"] for row in read_history(history)}
     assert len(rates) > 1, "the plateau never lowered the rate, so the test says nothing of it"

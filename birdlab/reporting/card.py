@@ -360,7 +360,9 @@ def _folds(run: RunRecord) -> int | None:
 
 def _provenance(condition: Condition) -> Table:
     run = condition.runs[0]
-    commit = str(run.facts.get("commit") or "unknown") + " and changes" * bool(run.facts.get("dirty"))
+    earlier = run.facts.get("earlier_commits")
+    commits = [*(earlier if isinstance(earlier, list) else []), run.facts.get("commit") or "unknown"]
+    commit = ", ".join(map(str, commits)) + " and changes" * bool(run.facts.get("dirty"))
     versions = run.facts.get("versions")
     packages = versions if isinstance(versions, dict) else {}
     return _pairs(
@@ -374,7 +376,7 @@ def _provenance(condition: Condition) -> Table:
 
 
 def _command(run: RunRecord) -> str:
-    """The command that trained it; a sweep's, where it was one of a sweep."""
+    """The command that trains the same again, by itself where it was one of a sweep."""
     words = run.facts.get("command")
     if not isinstance(words, list) or not words:
         return ""
