@@ -2,8 +2,9 @@
 
     python experiments/frontier/curves.py
 
-Left, masks: how much of the boxes' area is marked, and how much of what is marked lies in boxes. Right, output
-in boxes: IoU with those that people drew. Dots are the thresholds that runs chose on their validation data.
+Left, masks: how much of the boxes' area is marked, and how much of what is marked lies in boxes. Right,
+output in boxes: IoU with those that people drew. Dots are the thresholds that runs chose on their validation
+data.
 """
 
 import csv
