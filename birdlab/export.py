@@ -63,7 +63,8 @@ def export(
     The graph's input ``audio`` is float32 [n] at the run's sample rate, of any length. A segmentation run's
     output ``probabilities`` is [F, T], one-sided, in the windows and with the cross-fades of
     ``birdlab.predict``; all windows are in memory at once, so hand over minutes, not hours. A species run's
-    is [K], see `birdlab.prediction.waveform.SpeciesOfAudio`. A run of both tasks makes a file of either kind.
+    is [K], see `birdlab.prediction.waveform.SpeciesOfAudio`. A run of both tasks makes a file of either
+    kind, see `birdlab.prediction.waveform.CallersOfAudio`.
 
     Args:
         directory: of the run.
@@ -195,7 +196,8 @@ def main(
             f"{escape(str(made.path))}: audio at {made.facts['sample_rate']} Hz to probabilities, "
             f"{made.path.stat().st_size / 1e6:.1f} MB; at most {made.difference:.1g} from torch's."
         )
-        if not names and config.marks_and_names(Run.open(run).config(trust=trust)):
+        cfg = Run.open(run).config(trust=trust)
+        if not names and config.marks_and_names(cfg) and cfg.task.module.callers_weight:
             console.print("It marks birds. With --names there is a file for birdlab.predict --species.")
         if made.facts["licence_of_training_data"] == licences.UNKNOWN:
             console.print("The licence of the training data isn't stated in it: see --licence.")

@@ -188,9 +188,9 @@ class Run:
         self.write_json("metrics.json", {"schema": METRICS_SCHEMA} | self.read_json("metrics.json") | content)
 
     def note_command(self, words: Sequence[str]) -> None:
-        """Add words of ``birdlab.train`` to those that are known to make this run."""
+        """Add words of ``birdlab.train`` to those that make this run: of a key the last one counts."""
         known = self.read_json("provenance.json").get("command", ["birdlab.train"])
-        self.note(command=list(dict.fromkeys([*known, *words])))
+        self.note(command=[*(word for word in known if word not in words), *words])
 
     def note(self, **facts: Any) -> None:
         """Add facts to ``provenance.json``."""
@@ -198,7 +198,10 @@ class Run:
 
     @contextmanager
     def recorded(self, **facts: Any) -> Iterator[None]:
-        """Keep ``provenance.json`` true: running, then finished, interrupted or failed."""
+        """Keep ``provenance.json`` true: running, then finished, interrupted or failed.
+
+        Time adds up over all parts of a run that was cut short, and commits of code are kept of each.
+        """
         earlier = self.read_json("provenance.json")
         now = environment()
         if earlier.get("commit") not in (None, now["commit"]):

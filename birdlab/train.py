@@ -85,7 +85,7 @@ def _run(cfg: DictConfig) -> float:
             config.check(cfg)
             run = Run.new(directory)
             with run.held():
-                run.note_command([*_config_dir(given), *given.overrides.task])
+                run.note(command=["birdlab.train", *_config_dir(given), *given.overrides.task])
                 scores = train(cfg, run)
     else:
         run = Run.open(directory)

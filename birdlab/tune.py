@@ -187,7 +187,7 @@ def run_trial(study: optuna.Study, trial: optuna.Trial, words: Sequence[str], di
     try:
         with run.held():  # from now on no other process takes the trial for one that was cut short
             cfg = run.config() if begun else config.compose(words)
-            run.note_command(words)
+            run.note(command=["birdlab.train", *words])
             train(cfg, run, [Pruning(trial, cfg.monitor.metric)])
     except optuna.TrialPruned as reason:
         run.note(status="pruned", error=None)

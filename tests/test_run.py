@@ -43,14 +43,14 @@ def test_commands_and_commits_of_a_run_that_went_on_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run.new(tmp_path / "run")
-    run.note_command(["+experiment=a", "epochs=2"])
-    for commit, more in (("1", []), ("2", ["epochs=3"]), ("2", ["epochs=3"])):
+    run.note(command=["birdlab.train", "+experiment=a", "epochs=2"])
+    for commit, more in (("1", []), ("2", ["epochs=3"]), ("2", ["epochs=2"])):
         monkeypatch.setattr("birdlab.run._commit", lambda commit=commit: {"commit": commit, "dirty": False})
         run.note_command(more)
         with run.recorded():
             pass
     provenance = run.read_json("provenance.json")
-    assert provenance["command"] == ["birdlab.train", "+experiment=a", "epochs=2", "epochs=3"]
+    assert provenance["command"] == ["birdlab.train", "+experiment=a", "epochs=3", "epochs=2"]
     assert (provenance["earlier_commits"], provenance["commit"]) == (["1"], "2")
 
 

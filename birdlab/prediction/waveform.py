@@ -176,7 +176,7 @@ class MaskOfAudio(nn.Module):
 
 
 class CallersOfAudio(nn.Module):
-    """Probabilities of who is heard in audio of any length, as a network says that marks birds, too.
+    """Probabilities of who is heard in audio of any length, as said by a network that also marks birds.
 
     It sees one window: the middle of longer audio; shorter audio is filled up with silence, as in training.
 

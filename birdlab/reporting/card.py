@@ -360,9 +360,8 @@ def _folds(run: RunRecord) -> int | None:
 
 def _provenance(condition: Condition) -> Table:
     run = condition.runs[0]
-    earlier = run.facts.get("earlier_commits")
-    commits = [*(earlier if isinstance(earlier, list) else []), run.facts.get("commit") or "unknown"]
-    commit = ", ".join(map(str, commits)) + " and changes" * bool(run.facts.get("dirty"))
+    commits = dict.fromkeys(commit for each in condition.runs for commit in _commits(each))
+    commit = ", ".join(commits) + " and changes" * any(each.facts.get("dirty") for each in condition.runs)
     versions = run.facts.get("versions")
     packages = versions if isinstance(versions, dict) else {}
     return _pairs(
@@ -373,6 +372,13 @@ def _provenance(condition: Condition) -> Table:
             "versions": ", ".join(f"{name} {version}" for name, version in packages.items()) or "unknown",
         },
     )
+
+
+def _commits(run: RunRecord) -> list[str]:
+    """Of the code that trained a run, the last one's last."""
+    earlier = run.facts.get("earlier_commits")
+    commits = [*(earlier if isinstance(earlier, list) else []), run.facts.get("commit") or "unknown"]
+    return list(map(str, commits))
 
 
 def _command(run: RunRecord) -> str:

@@ -1,5 +1,6 @@
 """Cross-validation: the runs that test a fold each, put together as one that tests every sample."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -134,8 +135,8 @@ def _of_several(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
     if (by_rank := ranked(rows)) is not None:
         found = {"average_precision": by_rank.average_precision(every), "roc_auc": by_rank.roc_auc(every)}
         found |= {f"callers_{name}": value for name, value in found.items()}
-    if (micro_f1 := callers_micro_f1(rows)) is not None:
-        found["callers_micro_f1"] = micro_f1(every)
+    if (micro_f1 := callers_micro_f1(rows)) is not None and not math.isnan(value := micro_f1(every)):
+        found["callers_micro_f1"] = value
     return found
 
 

@@ -9,7 +9,8 @@ overlap first. "time_frame_iou" compares the frames of 2 ms in which there is an
 over all recordings together. No threshold is tuned on these recordings: ``*`` marks a network's own, of its
 validation data, and the others show what lies around it. A run is tested on what it was neither trained nor
 validated on, of --boxes and of --noise; runs of one name are one method, of which the first that hasn't heard
-a recording is asked: give the folds of a cross-validation, of one seed.
+a recording is asked: give the folds of a cross-validation, of one seed. Where none has heard it, as without
+birds, that is the first fold.
 """
 
 import argparse
@@ -190,7 +191,7 @@ def main() -> None:
     given = parser.parse_args()
     # What a network needs of a sample doesn't matter here: whole recordings are read.
     samples = AnnotatedAudio(root=given.boxes, window_s=None).splits()["test"][: given.limit]
-    boxed = [Input(sample.files[0].resolve(), Path(), sample.id) for sample in samples]
+    boxed = [Input(sample.files[0].absolute(), Path(), sample.id) for sample in samples]
     quiet = recordings_in(given.noise)[: given.limit] if given.noise else []
     each_run = [Tested.open(run, [*boxed, *quiet]) for run in given.runs]
     (rate,) = {tested.network.grid.sample_rate for tested in each_run}
