@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -197,4 +198,4 @@ def test_without_a_terminal_there_is_one_line_an_epoch(trained: Trained) -> None
         assert epoch == f"{row['epoch']:.0f}/{EPOCHS - 1}"
         assert (train_loss, val_loss) == (f"{row['train/loss']:.4f}", f"{row['val/loss']:.4f}")
         assert (iou, rate) == (f"{row['val/iou_resized']:.3f}", f"{row['train/rate']:.3g}")
-        assert float(seconds) < 60
+        assert re.fullmatch(r"\d+\.\d", seconds)
