@@ -193,9 +193,7 @@ class CallersOfAudio(nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         """Probabilities [K] of audio [n]."""
-        heard = torch.sym_min(audio.shape[0], self.samples)
-        start = (audio.shape[0] - heard) // 2
-        window = F.pad(audio[start : start + heard], (0, self.samples))[: self.samples]
+        window = F.pad(_middle(audio, self.samples), (0, self.samples))[: self.samples]
         _, logits = self.net.both(self.windows.inputs(self.windows.images(window[None])))
         probabilities: Tensor = (logits.float() / self.temperature).sigmoid()
         return probabilities[0]
@@ -242,12 +240,18 @@ class SpeciesOfAudio(nn.Module):
         """Mel levels in dB [M, S T] of the middle of audio [n], repeated if it is short."""
         total = self.segments * self.frames
         heard = torch.sym_min(audio.shape[0], total * self.hop)
-        start = (audio.shape[0] - heard) // 2
-        padded = F.pad(audio[start : start + heard], (self.n_fft // 2, self.n_fft // 2))
+        padded = F.pad(_middle(audio, total * self.hop), (self.n_fft // 2, self.n_fft // 2))
         mel = decibels(self.filters @ power(padded[None], self.basis, self.hop))[0]
         there: int = torch.sym_max(1, heard // self.hop)  # type: ignore[assignment]
         frame = torch.arange(total, device=audio.device)
         return mel[:, frame - frame // there * there]
+
+
+def _middle(audio: Tensor, length: int) -> Tensor:
+    """`birdlab.prediction.naming.middle` in a graph for audio [n] of any length."""
+    heard = torch.sym_min(audio.shape[0], length)
+    start = (audio.shape[0] - heard) // 2
+    return audio[start : start + heard]
 
 
 def fourier(window: Tensor, n_fft: int, bins: Sequence[int]) -> Tensor:

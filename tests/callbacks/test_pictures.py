@@ -199,3 +199,4 @@ def test_without_a_terminal_there_is_one_line_an_epoch(trained: Trained) -> None
         assert (train_loss, val_loss) == (f"{row['train/loss']:.4f}", f"{row['val/loss']:.4f}")
         assert (iou, rate) == (f"{row['val/iou_resized']:.3f}", f"{row['train/rate']:.3g}")
         assert re.fullmatch(r"\d+\.\d", seconds)
+        assert float(seconds) < 60
