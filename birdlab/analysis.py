@@ -122,7 +122,7 @@ def _bin(factor: str, rows: Sequence[Row]) -> Bin:
     true, alarms, missed = (
         sum(row[name] for row in rows) for name in ("true_positive", "false_positive", "false_negative")
     )
-    iou = estimate(ious, [row.get("group") or row["id"] for row in rows])
+    iou = estimate(ious, [row.get("group") or row["id"] for row in rows]).of_share()
     return Bin(
         factor=factor,
         low=float(values[0]),

@@ -202,7 +202,8 @@ class Run:
 
         Time adds up over all parts of a run that was cut short, and commits of code are kept of each.
         """
-        earlier = self.read_json("provenance.json")
+        # A start that was refused counts for nothing.
+        earlier = {} if nothing_began(self.directory) else self.read_json("provenance.json")
         now = environment()
         if earlier.get("commit") not in (None, now["commit"]):
             facts["earlier_commits"] = [*earlier.get("earlier_commits", []), earlier["commit"]]

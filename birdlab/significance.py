@@ -9,7 +9,7 @@ too small.
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -57,6 +57,10 @@ class Estimate:
     mean: float
     low: float
     high: float
+
+    def of_share(self) -> "Estimate":
+        """The same, with ends that a share can have: Student's t knows no bounds."""
+        return replace(self, low=max(self.low, 0.0), high=min(self.high, 1.0))
 
 
 def estimate(

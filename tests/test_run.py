@@ -48,10 +48,24 @@ def test_commands_and_commits_of_a_run_that_went_on_are_kept(
         monkeypatch.setattr("birdlab.run._commit", lambda commit=commit: {"commit": commit, "dirty": False})
         run.note_command(more)
         with run.recorded():
-            pass
+            run.write_metrics(threshold=0.5)
     provenance = run.read_json("provenance.json")
     assert provenance["command"] == ["birdlab.train", "+experiment=a", "epochs=3", "epochs=2"]
     assert (provenance["earlier_commits"], provenance["commit"]) == (["1"], "2")
+
+
+def test_a_start_that_was_refused_leaves_nothing_to_the_run_that_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.new(tmp_path / "run")
+    run.note(commit="1", wall_s=7e6, status="failed", error="a wrong setting")
+    monkeypatch.setattr("birdlab.run._commit", lambda: {"commit": "2", "dirty": False})
+    with run.recorded():
+        run.write_metrics(threshold=0.5)
+    provenance = run.read_json("provenance.json")
+    assert "earlier_commits" not in provenance
+    assert provenance["commit"] == "2"
+    assert provenance["wall_s"] < 7e6
 
 
 @pytest.mark.parametrize(

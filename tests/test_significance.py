@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from birdlab import significance
-from birdlab.significance import compare, compare_statistics, estimate, estimate_statistic, holm
+from birdlab.significance import Estimate, compare, compare_statistics, estimate, estimate_statistic, holm
 
 
 def test_examples() -> None:
@@ -142,6 +142,14 @@ def test_the_interval_of_one_seed_is_student_s() -> None:
     assert found.mean == pytest.approx(values.mean())
     low, high = stats.t.interval(0.95, 39, values.mean(), stats.sem(values))
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.002)
+
+
+def test_the_interval_of_a_share_ends_within_0_and_1() -> None:
+    near = estimate([0.7, 1.0, 1.0, 1.0], range(4))
+    assert near.high > 1
+    assert near.of_share() == Estimate(near.mean, near.low, 1.0)
+    assert estimate([0.3, 0.0, 0.0, 0.0], range(4)).of_share().low == 0
+    assert np.isnan(estimate([0.1, 0.2], ["a", "a"]).of_share().low)
 
 
 def test_seeds_that_disagree_and_recordings_in_common_widen_the_interval() -> None:

@@ -264,7 +264,8 @@ def _scores(condition: Condition) -> Table:
         found = interval(condition, score)
         between = "—"
         if found is not None and found.low < found.high:
-            between = f"{max(0.0, found.low):.3f} to {min(1.0, found.high):.3f}"
+            share = found.of_share()
+            between = f"{share.low:.3f} to {share.high:.3f}"
         others = [references.get(score) for references in run.references.values()]
         rows.append(
             (

@@ -146,7 +146,7 @@ def scores(rows: Sequence[Row]) -> Row:
     for score in SCORES:
         each = [statistic(score, those) for those in boxed]
         whole = [one(np.arange(len(names))) for one in each]
-        found = estimate_statistic(each, names)
+        found = estimate_statistic(each, names).of_share()
         made |= {score: found.mean, f"{score}_sd": _sd(whole)}
         made |= {f"{score}_low": found.low, f"{score}_high": found.high}
     official = [row["iou"] for row in rows if row["recording"] == OFFICIAL]
