@@ -83,6 +83,8 @@ ENERGY = Path("energy")
 OFFICIAL_HZ = 48_000
 _HEARD = 0.1
 Cells = NDArray[np.bool_]
+Part = tuple[slice, ...]
+"""Rows and columns of `Cells`."""
 
 
 @dataclass(frozen=True)
@@ -115,14 +117,13 @@ def outputs(prediction: Prediction, predictor: Predictor, threshold: float) -> I
     yield "boxes", paint(finder.finish(math.inf), predictor.network.grid, 0, mask.shape[1])
 
 
-def scored(found: Cells, truth: Cells, each: Sequence[Cells]) -> dict[str, float]:
+def scored(found: Cells, truth: Cells, each: Sequence[Part]) -> dict[str, float]:
     """Counts and IoU of one recording; ``each`` box alone."""
     both, either = np.count_nonzero(found & truth), np.count_nonzero(found | truth)
     hit = 0
     for box in each:
-        columns = box.any(axis=0)
-        heard = (found & box).any(axis=0)
-        hit += np.count_nonzero(heard) >= _HEARD * np.count_nonzero(columns) and bool(heard.any())
+        heard = found[box].any(axis=0)
+        hit += np.count_nonzero(heard) >= _HEARD * len(heard) and bool(heard.any())
     in_time, true_time = found.any(axis=0), truth.any(axis=0)
     return {
         "iou": both / either if either else 1.0,
@@ -136,17 +137,18 @@ def scored(found: Cells, truth: Cells, each: Sequence[Cells]) -> dict[str, float
     }
 
 
-def painted(labels: list[Box], predictor: Predictor, columns: int) -> tuple[Cells, list[Cells]]:
-    """All boxes, and each of them that has a cell, as cells."""
+def painted(labels: list[Box], predictor: Predictor, columns: int) -> tuple[Cells, list[Part]]:
+    """All boxes as cells, and where those of each of them are that has any."""
     grid = predictor.network.grid
-    each = [
-        paint([Event(box.begin_s, box.end_s, box.low_hz, box.high_hz, 1.0)], grid, 0, columns)
-        for box in labels
-    ]
     together = np.zeros((grid.one_sided().rows, columns), np.bool_)
-    for box in each:
-        together |= box
-    return together, [box for box in each if box.any()]
+    each = []
+    for box in labels:
+        cells = paint([Event(box.begin_s, box.end_s, box.low_hz, box.high_hz, 1.0)], grid, 0, columns)
+        together |= cells
+        if cells.any():
+            ends = [np.flatnonzero(cells.any(axis=axis))[[0, -1]] for axis in (1, 0)]
+            each.append(tuple(slice(first, last + 1) for first, last in ends))
+    return together, each
 
 
 @dataclass(frozen=True)
@@ -291,7 +293,7 @@ def scored_rows(
     thresholds = sorted({own, drawn, *chosen, *THRESHOLDS})
 
     def row(
-        recording: str, threshold: float, output: str, found: Cells, truth: Cells, each: Sequence[Cells]
+        recording: str, threshold: float, output: str, found: Cells, truth: Cells, each: Sequence[Part]
     ) -> Row:
         of = {"run": entry.title, "seed": entry.seed, "recording": recording, "output": output}
         at = {"threshold": threshold, "own": threshold == own, "drawn": threshold == drawn}
