@@ -2,10 +2,11 @@
 
     python experiments/frontier/parts.py none.csv PART.csv... --output FILE
 
-Each file is of the runs that went without the part it is named after. Its row has what `summary` says of their
-marks at their own thresholds, and ``found``, the recall at which `PRECISION` of what is marked lies in boxes,
-read off the curve over `THRESHOLDS`: nobody gains by marking more or less. ``found`` is compared with that of
-none.csv, whose recipe is whole, by bootstrap over seeds and recordings, corrected for the number of parts (Holm).
+Each file is of the runs that went without the part it is named after. Its row has what `summary` says of
+their marks at their own thresholds, and ``found``, the recall at which `PRECISION` of what is marked lies in
+boxes, read off the curve over `THRESHOLDS`: nobody gains by marking more or less. ``found`` is compared with
+that of none.csv, whose recipe is whole, by bootstrap over seeds and recordings, corrected for the number of
+parts (Holm).
 """
 
 import argparse
