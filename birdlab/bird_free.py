@@ -100,10 +100,10 @@ def _score_names(namer: Namer, birds: CoverageCurve | None, files: Sequence[Inpu
     rows = alarms.name_table(found, birds)
     table = _table(
         f"Names given to {len(found)} stretches of {namer.seconds:.3g} s without birds",
-        *("at most", "--min-confidence", "named", "birds named", "of these right"),
+        *("wanted", "--min-confidence", "named", "at most (95 %)", "birds named", "of these right"),
     )
     for row in rows:
-        shares = [row[name] for name in ("found", "named", "right")]
+        shares = [row[name] for name in ("found", "found_at_most", "named", "right")]
         cells = ["" if share is None else f"{share:.1%}" for share in shares]
         confidence = row["confidence"]
         table.add_row(f"{row['wanted']:.0%}", "none" if confidence is None else _typed(confidence), *cells)

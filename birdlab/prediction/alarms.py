@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.stats import beta, chi2
 
 from birdlab.audio.streams import Recording
 from birdlab.errors import BirdlabError
@@ -165,10 +165,11 @@ def confidences(
 def name_table(found: Sequence[float], birds: CoverageCurve | None) -> list[dict[str, Any]]:
     """A row for each of `SHARES`: the confidence that keeps to it, and what a network then names of birds.
 
-    ``wanted`` and ``found``, shares of stretches without birds; ``confidence``, from which on a name counts,
-    in millionths, as it is typed, and None where even the surest would be too many; ``named``, the share of
-    test recordings that still get one, and ``right``, how many of these are, None where nothing is known of
-    test recordings, or none is named.
+    ``wanted`` and ``found``, shares of stretches without birds, and ``found_at_most``, what so many of them
+    say of others with 95 % confidence; ``confidence``, from which on a name counts, in millionths, as it is
+    typed, and None where even the surest would be too many; ``named``, the share of test recordings that
+    still get one, and ``right``, how many of these are, None where nothing is known of test recordings, or
+    none is named.
 
     Args:
         found: see `confidences`.
@@ -179,19 +180,30 @@ def name_table(found: Sequence[float], birds: CoverageCurve | None) -> list[dict
     for share in SHARES:
         confidence = (math.floor(1e6 * descending[int(share * len(descending))]) + 1) / 1e6
         if confidence >= 1:
-            rows.append(dict.fromkeys(("confidence", "found", "named", "right")) | {"wanted": share})
+            unknown = dict.fromkeys(("confidence", "found", "found_at_most", "named", "right"))
+            rows.append(unknown | {"wanted": share})
             continue
         named, right = (None, None) if birds is None else birds.at(confidence)
+        given = sum(each >= confidence for each in found)
         rows.append(
             {
                 "wanted": share,
                 "confidence": confidence,
-                "found": sum(each >= confidence for each in found) / len(found),
+                "found": given / len(found),
+                "found_at_most": _share_at_most(given, len(found)),
                 "named": named,
                 "right": right if named else None,
             }
         )
     return rows
+
+
+def _share_at_most(given: int, stretches: int) -> float:
+    """What a share lies below with 95 % confidence, if each stretch stands for itself.
+
+    Clopper & Pearson, "The Use of Confidence or Fiducial Limits", Biometrika 1934.
+    """
+    return 1.0 if given == stretches else float(beta.ppf(0.95, given + 1, stretches - given))
 
 
 def recordings_in(folder: Path) -> list[Input]:

@@ -22,6 +22,7 @@ _NAMED = {
     "share, wanted": ("wanted", ".0%"),
     "--min-confidence": ("confidence", ".6g"),
     "found": ("found", ".1%"),
+    "at most (95 %)": ("found_at_most", ".1%"),
     "birds named (test)": ("named", ".1%"),
     "of these right": ("right", ".1%"),
 }

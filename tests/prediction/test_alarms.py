@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from scipy.stats import binom
 from typer.testing import CliRunner
 
 from birdlab.analysis import coverage
@@ -97,12 +98,14 @@ def test_how_sure_a_name_must_be_and_what_is_named_then() -> None:
     assert (first["named"], first["right"]) == (0.75, pytest.approx(2 / 3))
     assert (second["named"], second["right"]) == (0.5, 0.5)
     assert (last["found"], last["named"]) == (0.01, 0.25)
+    assert binom.cdf(1, 100, last["found_at_most"]) == pytest.approx(0.05)
     assert name_table(found, None)[0]["named"] is None
 
 
 def test_a_confidence_that_is_typed_leaves_out_what_it_was_chosen_above() -> None:
     surest = name_table([0.4] * 30 + [0.1] * 70, None)[0]
     assert (surest["confidence"], surest["found"]) == (0.400001, 0)
+    assert surest["found_at_most"] == pytest.approx(1 - 0.05 ** (1 / 100))  # the rule of three
     assert name_table([1.0] * 30 + [0.1] * 70, None)[0]["confidence"] is None
 
 

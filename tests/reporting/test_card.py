@@ -148,10 +148,11 @@ def test_a_card_says_what_is_found_where_no_bird_is() -> None:
     assert rows["10"] == ["0.61", "9.5", "14.2", "0.500", "—"]
     assert rows["1"] == ["—"] * 5
     share = {"wanted": 0.05, "confidence": 0.912346, "found": 0.048, "named": 0.71, "right": None}
+    share |= {"found_at_most": 0.075}
     asked = {"folder": "night", "stretches": 90, "recordings": 12, "shares": [share]}
     named = card(Condition("study", {}, (replace(run, facts={"bird_free": asked}),)))
     rows = {row[0]: row[1:] for table in tables(parts(named)[1]) for row in table}
-    assert rows["5%"] == ["0.912346", "4.8%", "71.0%", "—"]
+    assert rows["5%"] == ["0.912346", "4.8%", "7.5%", "71.0%", "—"]
     assert "was not measured" in card(Condition("study", {}, (run,)))
 
 
