@@ -7,6 +7,7 @@ How a job went is read from its run directory, whichever process, machine or lau
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -170,7 +171,8 @@ def plan(
     Args:
         directory: of the sweep.
         params: a sweep config's values by key; a key that is typed as well has only the typed values.
-        together: what is added to the jobs that have a certain word; a key that they have already is left.
+        together: what the jobs that have a certain word are given, too, in the place of the config's other
+            values of a key, but not of what is typed.
         typed: words of the command line.
         loader: knows the choices of a group, for ``model=glob(*)``.
 
@@ -187,7 +189,7 @@ def plan(
                 f"{override.input_line}: a grid can't try all of an interval; birdlab.tune can."
             )
     (grid,) = BasicSweeper.split_arguments(overrides, None)
-    jobs = [_with(job, together) for job in grid]
+    jobs = [_with(job, together, {_key(word) for word in typed}) for job in grid]
     varying = {word for job in jobs for word in job} - set[str].intersection(*map(set, jobs))
     return Sweep(
         directory.resolve(),
@@ -230,10 +232,11 @@ def _check_foreign(word: str, file: Path, name: str) -> None:
         raise refusal
 
 
-def _with(job: list[str], together: Mapping[str, Sequence[str]]) -> list[str]:
-    keys = {_key(word) for word in job}
-    added = [word for given, more in together.items() if given in job for word in more]
-    return [*job, *(word for word in added if _key(word) not in keys)]
+def _with(job: list[str], together: Mapping[str, Sequence[str]], typed: AbstractSet[str]) -> list[str]:
+    more = [word for given, words in together.items() if given in job for word in words]
+    added = [word for word in more if _key(word) not in typed]
+    replaced = {_key(word) for word in added}
+    return [*(word for word in job if _key(word) not in replaced), *added]
 
 
 def _key(word: str) -> str:

@@ -26,7 +26,7 @@ class GridSweeper(BasicSweeper):
 
     Args:
         params: values by key, as on the command line, which replaces them.
-        together: what is added to the jobs that have a certain word.
+        together: what the jobs that have a certain word are given, too; see `birdlab.sweep.plan`.
     """
 
     def __init__(self, params: Mapping[str, Any], together: Mapping[str, Sequence[str]]) -> None:
