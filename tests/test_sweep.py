@@ -53,6 +53,14 @@ def test_words_that_go_with_a_value_are_added_to_its_jobs_unless_typed() -> None
     assert typed[0].overrides == ("loss=cross_entropy", "model.out_channels=1")
 
 
+def test_they_take_the_place_of_what_the_config_says_of_all_jobs() -> None:
+    params, together = {"ablation": "none,long", "epochs": "1"}, {"ablation=long": ["epochs=5"]}
+    jobs = plan(Path("sweep"), params, together, []).jobs
+    assert [job.overrides for job in jobs] == [("ablation=none", "epochs=1"), ("ablation=long", "epochs=5")]
+    typed = plan(Path("sweep"), params, together, ["epochs=2"]).jobs
+    assert [job.overrides[-1] for job in typed] == ["epochs=2", "epochs=2"]
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [
