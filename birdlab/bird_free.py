@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from rich import box
 from rich.console import Console
 from rich.progress import Progress
@@ -25,7 +24,7 @@ from birdlab.prediction.opening import open_any
 from birdlab.reporting.failing import coverage_of
 from birdlab.reporting.read import read_run
 from birdlab.run import Run
-from birdlab.trained_on import trained_on
+from birdlab.trained_on import augmented_with, trained_on
 
 
 def score_bird_free(run: Path, folder: Path, output: Path | None, *, trust: bool) -> None:
@@ -65,15 +64,13 @@ def score_bird_free(run: Path, folder: Path, output: Path | None, *, trust: bool
 
 
 def unheard(run: Run, files: Sequence[Input]) -> list[Input]:
-    """The recordings that a run was neither trained nor validated on, nor augmented with."""
-    heard = trained_on(run)
-    noise = OmegaConf.select(run.config(trust=True), "augment.noise")  # only read
-    backgrounds = Path(noise).expanduser().resolve() if noise else None
+    """The recordings that neither a run nor those before it were trained, validated or augmented with."""
+    heard, backgrounds = trained_on(run), augmented_with(run)
     return [
         each
         for each in files
         if heard.isdisjoint({recording_id(each.path.stem), source_recording(each.path)})
-        and (backgrounds is None or not each.path.resolve().is_relative_to(backgrounds))
+        and backgrounds.isdisjoint(each.path.resolve().parents)
     ]
 
 

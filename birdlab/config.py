@@ -22,8 +22,9 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from birdlab.errors import BirdlabError, first_line
 
 _PACKAGE = Path(__file__).parent
-_FILES = frozenset({"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"})
-"""Keys of timm's for files that it may unpickle; birdlab reads weights itself, as nothing but tensors."""
+_UNREAD = frozenset({"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "_args_"})
+"""Keys of timm's for files that it may unpickle, and arguments without a name, which may be such files;
+birdlab reads weights itself, as nothing but tensors."""
 
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 """Installed, the configs lie inside the package; in a checkout beside it."""
@@ -227,10 +228,10 @@ def check_trusted(cfg: DictConfig, group: str = "") -> None:
     """
     plain = OmegaConf.to_container(cfg, resolve=False)
     for key, value in _leaves(plain):
-        name = key.rsplit(".", 1)[-1]
+        *_, name = names = key.split(".")
         # A target that is a list has its leaves below it; none is ever right.
-        foreign = "_target_" in key.split(".") and (name != "_target_" or value not in shipped_targets(group))
-        if foreign or name in _FILES:
+        foreign = "_target_" in names and (name != "_target_" or value not in shipped_targets(group))
+        if foreign or not _UNREAD.isdisjoint(names):
             raise BirdlabError(
                 f"{key}={value}: this config builds what birdlab doesn't ship, which could run any program. "
                 "If you trust whoever made it, add --trust (with resume=: trust=true)."

@@ -20,9 +20,19 @@ def first_line(error: BaseException) -> str:
 
 @contextmanager
 def command() -> Iterator[None]:
-    """Around a command's body: the user's mistakes end it with their message and status 2."""
+    """Around a command's body: the user's mistakes end it with their message and status 2.
+
+    So do files that can't be read or written.
+    """
     try:
         yield
     except BirdlabError as error:
-        print(f"birdlab: {error}", file=sys.stderr)
-        sys.exit(2)
+        said = str(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        said = f"{error.filename}: {error.strerror}."
+    else:
+        return
+    print(f"birdlab: {said}", file=sys.stderr)
+    sys.exit(2)

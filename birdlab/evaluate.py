@@ -40,8 +40,9 @@ def evaluate(
         split: of ``data``.
         own: what the network was trained on, where that is another one. References are fitted on ``data``
             where it has something left to fit them on, which is the harder comparison, and else on this.
+            None if that isn't there: those that must be fitted are left out, then.
     """
-    return compared(data, score(task, data, trainer, split), split, own or data)
+    return compared(data, score(task, data, trainer, split), split, own)
 
 
 def evaluate_run(
@@ -73,7 +74,22 @@ def evaluate_run(
     _say_what_was_seen(run, data, split)
     task.load_checkpoint(run.checkpoint(run.best), str(run.best))
     trainer = build_trainer(cfg, run, logger=False, callbacks=list(callbacks))
-    return evaluate(task, data, trainer, split, own)
+    fits_itself = overrides is None or all(data.splits[each] for each in ("train", "val"))
+    return evaluate(task, data, trainer, split, data if fits_itself else _if_there(own))
+
+
+def _if_there(own: SourceData) -> SourceData | None:
+    """What a run was trained on, if it still is where it was; says so if not."""
+    try:
+        return own if own.splits else None
+    except BirdlabError as error:
+        Console(stderr=True).print(
+            f"What the run was trained on can't be read, so nothing is fitted to it to compare with: {error}",
+            style="yellow",
+            highlight=False,
+            markup=False,
+        )
+        return None
 
 
 def _say_what_was_seen(run: Run, data: SourceData, split: Split) -> None:

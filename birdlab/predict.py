@@ -81,7 +81,7 @@ def main(
         bool | None, typer.Option(help="The recording with everything else turned down. [yes]")
     ] = None,
     floor_db: Annotated[
-        float | None, typer.Option(max=0.0, help=f"By how much it is turned down. [{FLOOR_DB:g}]")
+        float | None, typer.Option(min=-200.0, max=0.0, help=f"By how much it is turned down. [{FLOOR_DB:g}]")
     ] = None,
     page: Annotated[bool, typer.Option(help="An HTML page to see and hear what was found.")] = True,
     page_events: Annotated[

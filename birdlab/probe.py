@@ -229,6 +229,7 @@ def main(
         backbones = {name: origin.open(trust=trust or origin.run is None) for name, origin in origins.items()}
         recordings = embed(cfg, backbones)
         curves = probe(cfg, recordings)
+        Console().print(table_of(curves))
         results, summaries, figure = (output / name for name in FILES)
         rows = [{"backbone": name} | point.row() for name, points in curves.items() for point in points]
         write_csv(results, rows)
@@ -236,7 +237,6 @@ def main(
             summaries, [{"backbone": n} | row for n, points in curves.items() for row in summary(points)]
         )
         save(few_recordings(curves), figure)
-        Console().print(table_of(curves))
         if head is not None:
             for name, origin in origins.items():
                 fitted = (backbones[name], recordings.folds, recordings.embeddings[name], recordings.species)

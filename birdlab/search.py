@@ -62,8 +62,8 @@ def _made_in(output: Path) -> set[Path]:
     made = set()
     for record in (output / RECORDS).rglob("*.json"):
         try:
-            outputs = json.loads(record.read_text(encoding="utf-8"))["outputs"]
-            made |= {output / name for name in outputs.values()}
+            content = json.loads(record.read_text(encoding="utf-8"))
+            made |= {output / name for name in (*content["outputs"].values(), *content.get("former", ()))}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # no record of ours
     return made

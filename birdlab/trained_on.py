@@ -36,21 +36,34 @@ def trained_on(run: Run, *splits: str) -> set[str]:
     Raises:
         BirdlabError: if a config is damaged.
     """
-    found = run.recordings(*(splits or ("train", "val")))
-    waiting, seen = _before(run), {run.directory}
+    _, *earlier = lineage(run)
+    of_earlier = (each.recordings("train", "val") for each in earlier)
+    return run.recordings(*(splits or ("train", "val"))).union(*of_earlier)
+
+
+def augmented_with(run: Run) -> set[Path]:
+    """Folders of noise that a run, and those it goes on from, were augmented with, where they say they were.
+
+    Raises:
+        BirdlabError: if a config is damaged.
+    """
+    named = (OmegaConf.select(_read(each), "augment.noise") for each in lineage(run))
+    return {Path(str(noise)).expanduser().resolve() for noise in named if noise}
+
+
+def lineage(run: Run) -> list[Run]:
+    """A run, and all that its network goes on from; some may be no runs, or be gone."""
+    found: dict[Path, Run] = {}
+    waiting = [run]
     while waiting:
-        run = waiting.pop()
+        each = waiting.pop()
         # A config from elsewhere may name itself.
-        if run.directory in seen:
-            continue
-        seen.add(run.directory)
-        found |= run.recordings("train", "val")
-        waiting += _before(run)
-    return found
+        if each.directory not in found:
+            found[each.directory] = each
+            waiting += [before for _, before in runs_before(_read(each))]
+    return list(found.values())
 
 
-def _before(run: Run) -> list[Run]:
-    if not run.config_file.is_file():
-        return []
-    # Nothing is built from it.
-    return [before for _, before in runs_before(run.config(trust=True))]
+def _read(run: Run) -> DictConfig:
+    """Its config, of which nothing is built; empty where there is none."""
+    return run.config(trust=True) if run.config_file.is_file() else OmegaConf.create()

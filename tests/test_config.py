@@ -114,6 +114,11 @@ def test_runs_that_begin_at_once_get_numbers_of_their_own(tmp_path) -> None:
     assert sorted(int(directory.name[:3]) for directory in made) == list(range(32))
 
 
+def _timm(**settings):
+    """A network that birdlab ships, told to read a file that timm may unpickle."""
+    return {"model": {"build": {"_target_": "timm.create_model"} | settings}}
+
+
 @pytest.mark.parametrize(
     ("planted", "said"),
     [
@@ -122,6 +127,10 @@ def test_runs_that_begin_at_once_get_numbers_of_their_own(tmp_path) -> None:
         ({"name": "${oc.env:HOME}"}, "look something up"),
         ({"model": {"_target_": ["os.system"]}}, "os.system"),
         ({"callbacks": {"a": {"b": [{"_target_": "subprocess.Popen"}]}}}, "subprocess.Popen"),
+        (_timm(checkpoint_path="x.pth"), r"checkpoint_path=x\.pth"),
+        (_timm(checkpoint_path=["x.pth"]), r"checkpoint_path\.0=x\.pth"),
+        (_timm(pretrained_cfg={"file": "x.pth"}), r"pretrained_cfg\.file=x\.pth"),
+        (_timm(_args_=["resnet18", False, None, None, "x.pth"]), "_args_"),
     ],
 )
 def test_a_foreign_config_builds_only_what_birdlab_ships(tmp_path, planted, said) -> None:

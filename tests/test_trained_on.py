@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 from birdlab.run import Run
-from birdlab.trained_on import trained_on
+from birdlab.trained_on import augmented_with, trained_on
 
 
 def a_run(directory: Path, heard: str, config: str = "{}") -> Run:
@@ -24,6 +24,13 @@ def test_a_network_has_heard_what_those_before_it_have(tmp_path: Path) -> None:
     assert trained_on(third) == {f"{each}_{split}" for each in "ABC" for split in ("train", "val")}
     # Validated on the run's own validation recordings, tested on none of the others'.
     assert trained_on(third, "train") == trained_on(third) - {"C_val"}
+
+
+def test_noise_of_those_before_it_was_heard_too(tmp_path: Path) -> None:
+    first = a_run(tmp_path / "first", "A", f"augment: {{noise: {tmp_path / 'rain'}}}")
+    second = a_run(tmp_path / "second", "B", f"{{start_from: {first.directory}, augment: {{noise: null}}}}")
+    assert augmented_with(second) == {(tmp_path / "rain").resolve()}
+    assert augmented_with(Run(tmp_path / "gone")) == set()
 
 
 def test_runs_that_name_each_other_or_are_gone_are_read_once(tmp_path: Path) -> None:

@@ -92,24 +92,43 @@ def _audacity(path: Path, lines: list[str]) -> Iterator[Box]:
 
 
 def _table(path: Path, text: str, separator: str) -> Iterator[Box]:
+    heading = _LINE_END.split(text, maxsplit=1)[0]
     # Raven writes quotation marks as they are.
-    raven = separator == "\t"
-    table = csv.DictReader(
+    raven = separator == "\t" and '"' not in heading
+    rows = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=separator,
         quoting=csv.QUOTE_NONE if raven else csv.QUOTE_MINIMAL,
-        restval="",
+        strict=True,
     )
-    table.fieldnames = [name.strip().lower() for name in table.fieldnames or ()]
-    begin, end, low, high, label = (
-        next((name for name in names if name in table.fieldnames), "")
-        for names in (_BEGIN, _END, _LOW, _HIGH, _LABEL)
-    )
-    if not end:
-        raise BirdlabError(f"{path}, line 1: a table without a column {' or '.join(map(repr, _END))}.")
-    for row in table:
-        times = [row[begin], row[end], row.get(label, "")]
-        yield _box(path, table.line_num, times, [row.get(low, ""), row.get(high, "")])
+    try:
+        names = [name.strip().lower() for name in next(rows)]
+        begin, end, low, high, label = (
+            next((names.index(name) for name in known if name in names), None)
+            for known in (_BEGIN, _END, _LOW, _HIGH, _LABEL)
+        )
+        if end is None:
+            raise BirdlabError(f"{path}, line 1: a table without a column {' or '.join(map(repr, _END))}.")
+        for row in rows:
+            if not any(cell.strip() for cell in row):
+                continue
+            needed = [place for place in (begin, end, low, high) if place is not None]
+            beyond = any(cell.strip() for cell in row[len(names) :])
+            if beyond or max(needed) >= len(row):
+                raise BirdlabError(
+                    f"{path}, line {rows.line_num}: {'more' if beyond else 'fewer'} cells than the first "
+                    "line names columns. Is it cut short, or does a number or a label hold what separates "
+                    "cells?"
+                )
+            # Editors take away what is empty at the end of a line.
+            times = [_cell(row, begin), _cell(row, end), _cell(row, label)]
+            yield _box(path, rows.line_num, times, [_cell(row, low), _cell(row, high)])
+    except csv.Error as error:
+        raise BirdlabError(f"{path}, line {rows.line_num}: no table: {error}. Quotes must close.") from error
+
+
+def _cell(row: list[str], place: int | None) -> str:
+    return row[place] if place is not None and place < len(row) else ""
 
 
 def _box(path: Path, line: int, label: list[str], frequencies: list[str]) -> Box:

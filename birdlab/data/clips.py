@@ -36,7 +36,10 @@ def isolated(file: Path, sample_rate: int, start_s: float, duration_s: float) ->
     """
     audio = io.read(file, sample_rate, start_s=start_s, duration_s=duration_s)
     if not audio.any():
-        raise BirdlabError(f"{file}: holds nothing but digital silence. Take it out of data.calls.")
+        if not io.read(file, sample_rate).any():
+            raise BirdlabError(f"{file}: holds nothing but digital silence. Take it out of data.calls.")
+        audio.flags.writeable = False
+        return audio  # a pause
     spectrogram = Spectrogram(sample_rate=sample_rate, sides="one")
     audio = np.pad(audio, (0, max(0, spectrogram.window_length - len(audio))))
     stft = spectrogram.stft(torch.from_numpy(_faded(audio, round(_FADE_S * sample_rate))))

@@ -270,10 +270,11 @@ class Mixtures(SegmentationSource):
     def _background(self, mixture: MixtureSample, n: int) -> Audio:
         """n samples of the background recording."""
         longest_s = max(_LONGEST_STRETCH_S, n / self.sample_rate)
-        audio = without_silence(
-            io.read(mixture.noise, self.sample_rate, **_stretch(mixture.noise, mixture.offset, longest_s)),
-            round(_SILENT_RUN_S * self.sample_rate),
-        )
+        shortest = round(_SILENT_RUN_S * self.sample_rate)
+        drawn = _stretch(mixture.noise, mixture.offset, longest_s)
+        audio = without_silence(io.read(mixture.noise, self.sample_rate, **drawn), shortest)
+        if len(audio) == 0:  # a recorder's dropout, or all of it
+            audio = without_silence(io.read(mixture.noise, self.sample_rate), shortest)
         if len(audio) == 0:
             raise BirdlabError(
                 f"{mixture.noise}: holds nothing but digital silence. Take it out of data.noise."

@@ -99,7 +99,7 @@ def score(task: Task, data: SourceData, trainer: Trainer, split: Split = "test")
 
 
 @singledispatch
-def compared(data: SourceData, tested: Tested, split: Split, own: SourceData) -> Evaluation:
+def compared(data: SourceData, tested: Tested, split: Split, own: SourceData | None) -> Evaluation:
     """What a test found, beside the references of its task.
 
     Args:
@@ -107,7 +107,8 @@ def compared(data: SourceData, tested: Tested, split: Split, own: SourceData) ->
         tested: what was found.
         split: which one was tested.
         own: the data set that the network was trained on. References are fitted on ``data`` where it has
-            training or validation samples, as whoever has such data would, and else on this.
+            training or validation samples, as whoever has such data would, and else on this. None leaves out
+            those that would be.
     """
     raise NotImplementedError(type(data).__name__)
 

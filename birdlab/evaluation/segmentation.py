@@ -37,9 +37,9 @@ BIRD_FREE = ("iou_present", "absent_unmarked")
 
 
 @compared.register
-def _(data: SegmentationData, tested: Tested, split: Split, own: SourceData) -> Evaluation:
+def _(data: SegmentationData, tested: Tested, split: Split, own: SourceData | None) -> Evaluation:
     validation = data if data.splits["val"] else own
-    assert isinstance(validation, SegmentationData)
+    assert isinstance(validation, SegmentationData | None)
     return Evaluation(
         split=split,
         title=f"Scores on the {split} split, at the resolution of the masks",
@@ -64,33 +64,38 @@ def samples_with_calls(data: SegmentationData, tested: Tested, split: Split) -> 
     return [row | {"call_s": row.pop("call_columns") * column_s} for row in table]
 
 
-def reference_scores(data: SegmentationData, split: Split, validation: SegmentationData) -> dict[str, Scores]:
+def reference_scores(
+    data: SegmentationData, split: Split, validation: SegmentationData | None
+) -> dict[str, Scores]:
     """What every network stands beside: nothing, an energy threshold, and the ceilings.
 
     The energy threshold sees what the network sees, and its threshold is chosen on validation data in the
-    same way.
+    same way; it is left out where there are none.
     """
-    energy = EnergyThreshold(data.source.picture)
-    on_validation = SegmentationScores()
-    for batch in validation.val_dataloader():
-        on_validation.update(foreground_logits(energy(_images(batch))), batch["mask"])
-    threshold = on_validation.best_threshold()
-
-    scores = {name: SegmentationScores() for name in REFERENCES}
     size = data.source.image_size
+    energy = EnergyThreshold(data.source.picture)
+    thresholds = dict.fromkeys(REFERENCES, 0.5)
+    if validation is None:
+        del thresholds["energy threshold"]
+    else:
+        on_validation = SegmentationScores()
+        for batch in validation.val_dataloader():
+            on_validation.update(foreground_logits(energy(_images(batch))), batch["mask"])
+        thresholds["energy threshold"] = on_validation.best_threshold()
+
+    scores = {name: SegmentationScores() for name in thresholds}
     for batch in data.native_dataloader(split):
         native = batch["native_mask"]
-        scores["energy threshold"].update(
-            to_native(foreground_logits(energy(_images(batch))), native), native
-        )
-        scores["do nothing"].update([_as_logits(torch.zeros_like(mask)) for mask in native], native)
-        scores["ceiling of resizing"].update(
-            [_as_logits(through_network_size(mask, size)) for mask in native], native
-        )
-        scores["hand-coarsened truth"].update([_as_logits(hand_coarsened(mask)) for mask in native], native)
-    return {
-        name: score.scores(threshold if name == "energy threshold" else 0.5) for name, score in scores.items()
-    }
+        found = {
+            "do nothing": [_as_logits(torch.zeros_like(mask)) for mask in native],
+            "ceiling of resizing": [_as_logits(through_network_size(mask, size)) for mask in native],
+            "hand-coarsened truth": [_as_logits(hand_coarsened(mask)) for mask in native],
+        }
+        if validation is not None:
+            found["energy threshold"] = to_native(foreground_logits(energy(_images(batch))), native)
+        for name, logits in found.items():
+            scores[name].update(logits, native)
+    return {name: score.scores(thresholds[name]) for name, score in scores.items()}
 
 
 def _images(batch: Mapping[str, Any]) -> torch.Tensor:

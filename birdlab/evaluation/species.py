@@ -30,12 +30,13 @@ MULTI = {
 
 
 @compared.register
-def _(data: ClassificationData, tested: Tested, split: Split, own: SourceData) -> Evaluation:
-    assert isinstance(own, ClassificationData)
+def _(data: ClassificationData, tested: Tested, split: Split, own: SourceData | None) -> Evaluation:
+    fitted = data if data.splits["train"] else own
+    assert isinstance(fitted, ClassificationData | None)
     samples = sample_table(data, tested, split)
     # The rows keep probabilities, whose order within a recording is that of the logits.
     network = torch.tensor([[row[f"p_{name}"] for name in data.names] for row in samples])
-    references = reference_logits(data, split, data if data.splits["train"] else own)
+    references = {} if fitted is None else reference_logits(data, split, fitted)
     tested_scores = tested.scores | _within(network, data, split)
     columns = MULTI if data.source.multilabel else SINGLE
     collections = [name for name in tested_scores if name.startswith(WITHIN)]

@@ -60,7 +60,7 @@ def classifier(
     if classes is None:
         raise ValueError("classes=None: it comes from the data set; set task=classification")
     check_first_conv("model.stem", stem)
-    check_builds_only(build)
+    check_builds_only("model.build", build)
     net = build(num_classes=classes)
     state = None if weights is None else initial_state(weights, imagenet)
     replace_first_conv(net, channels(encoding, segments))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from birdlab.models.blocks import Up, check_image
 from birdlab.models.weights import (
     FirstConv,
+    check_builds_only,
     check_first_conv,
     first_conv_of,
     initial_state,
@@ -53,6 +54,7 @@ class EncoderUNet(nn.Module):
     ) -> None:
         super().__init__()
         check_first_conv("model.first_conv", first_conv)
+        check_builds_only("model.encoder", encoder)
         self.in_channels = in_channels
         self.encoder = encoder(in_chans=in_channels)
         *skips, coarsest = self.encoder.feature_info.channels()

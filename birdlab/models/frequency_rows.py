@@ -73,7 +73,7 @@ class FrequencyRows(nn.Module):
             raise BirdlabError(
                 f"model.build.rows={rows}, dropout={dropout:g}: give at least 1, and a share below 1."
             )
-        check_builds_only(encoder)
+        check_builds_only("model.build.encoder", encoder)
         self.rows = rows
         self.features = RowFeatures(encoder())
         _, conv = first_conv_of(self.features)

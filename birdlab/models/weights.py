@@ -93,8 +93,12 @@ def check_first_conv(key: str, how: str) -> None:
         raise BirdlabError(f"{key}={how}: give one of {', '.join(get_args(FirstConv))}.")
 
 
-def check_builds_only(build: Callable[..., nn.Module]) -> None:
+def check_builds_only(key: str, build: Callable[..., Any]) -> None:
     """Refuse settings of torchvision's and timm's functions by which they load weights.
+
+    Args:
+        key: of the config, where ``build`` is.
+        build: makes a network.
 
     Raises:
         BirdlabError: names the setting.
@@ -102,7 +106,7 @@ def check_builds_only(build: Callable[..., nn.Module]) -> None:
     for name in ("pretrained", "weights"):
         if given := getattr(build, "keywords", {}).get(name):
             raise BirdlabError(
-                f"model.build.{name}={given}: a run must be readable where these can't be had. Save them, "
+                f"{key}.{name}={given}: a run must be readable where these can't be had. Save them, "
                 "and set model.weights=FILE."
             )
 

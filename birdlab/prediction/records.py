@@ -35,6 +35,7 @@ class Record:
         finished: whether all outputs are there.
         version: of the birdlab that predicted it.
         outputs: paths below the output folder by kind: a table's name, ``mask``, ``masks`` (a folder), ...
+        former: paths of what was made there before with other settings, and is not made any more.
         duration_s: of the recording.
         events: found in it.
     """
@@ -49,6 +50,7 @@ class Record:
     version: str = ""
     duration_s: float = 0.0
     events: Sequence[Event] = ()
+    former: Sequence[str] = ()
 
     @classmethod
     def of(cls, path: Path, settings: Mapping[str, Any], outputs: Mapping[str, str]) -> "Record":
@@ -88,6 +90,13 @@ class Record:
         finished = replace(self, finished=True, version=__version__, duration_s=duration_s, events=events)
         finished.write(path)
         return finished
+
+    def after(self, earlier: "Record | None") -> "Record":
+        """The same where an earlier record was, so that what that one made is still known as made."""
+        if earlier is None:
+            return self
+        made = {*earlier.former, *earlier.outputs.values()} - set(self.outputs.values())
+        return replace(self, former=sorted(made))
 
     def same(self, other: "Record") -> bool:
         """Whether both are of one file and one way of predicting it, even if it was moved meanwhile."""
@@ -138,6 +147,19 @@ def _would_be_the_same(there: Record, output: Path, of: Input) -> bool:
     return there.version == __version__ and not _corrected(there, output, of)
 
 
+def _found_again(there: Record, wanted: Record, file: Path) -> Record:
+    """The record of a recording that may have been moved: whoever reads it must find the recording.
+
+    Its file keeps its time, which tells what was changed by hand since.
+    """
+    if there.source == wanted.source:
+        return there
+    moved, before = replace(there, source=wanted.source), file.stat()
+    moved.write(file)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return moved
+
+
 def pending(
     inputs: Sequence[tuple[Input, Record]], output: Path, *, overwrite: bool
 ) -> tuple[list[Job], list[Record]]:
@@ -160,13 +182,13 @@ def pending(
             paths = there.paths(output).values()
             whole = there.finished and all(path.exists() for path in paths)
             if whole and (not overwrite or _would_be_the_same(there, output, each)):
-                done.append(there)
+                done.append(_found_again(there, wanted, output / each.record))
                 continue
             if there.finished and not overwrite:  # something was removed
                 occupied += [str(path.relative_to(output)) for path in _corrected(there, output, each)]
         elif not overwrite:
             occupied += [name for name in wanted.outputs.values() if os.path.lexists(output / name)]
-        jobs.append(Job(each, wanted))
+        jobs.append(Job(each, wanted.after(there)))
     if occupied:
         more = f" and {len(occupied) - 3} more" if len(occupied) > 3 else ""
         raise BirdlabError(

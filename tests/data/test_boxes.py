@@ -80,6 +80,15 @@ def test_tables_of_birdnet(tmp_path: Path) -> None:
     assert read_boxes(written(tmp_path, text)) == [Box(3, 6, 0, math.inf, "Great Tit")]
 
 
+def test_tables_with_quotes_an_index_or_no_label_at_the_end(tmp_path: Path) -> None:
+    of_r = '"begin_s"\t"end_s"\t"species"\n0\t1\t"owl"\n'
+    assert read_boxes(written(tmp_path, of_r)) == [Box(0, 1, 0, math.inf, "owl")]
+    of_pandas = ",begin_s,end_s,label\n0,0.5,1,owl\n1,2,3,wren\n"
+    assert [box.label for box in read_boxes(written(tmp_path, of_pandas))] == ["owl", "wren"]
+    trimmed = "Begin Time (s)\tEnd Time (s)\tSpecies\n0\t1\n\n"
+    assert read_boxes(written(tmp_path, trimmed)) == [Box(0, 1, 0, math.inf, "")]
+
+
 def test_what_was_corrected_is_read_again(tmp_path: Path) -> None:
     path = written(tmp_path, "0\t1\ta\n")
     assert read_boxes(path)[0].label == "a"
@@ -116,6 +125,9 @@ def test_no_labels_is_no_mistake(tmp_path: Path) -> None:
         ("Selection\tBegin Time (s)\n1\t0\n", 1),
         ("begin_s,low_hz\n1,100\n", 1),
         ("begin_s,end_s\n0,1\n0,x\n", 3),
+        ('begin_s,end_s,label\n0,1,"owl\n1,2,wren\n2,3,crow\n', 4),  # a quote that never closes
+        ("begin_s,end_s,label\n0,1,0,5,owl\n", 2),  # comma decimals
+        (RAVEN + "3\tSpectrogram 1\t1\t2\t3\n", 5),  # cut short
     ],
 )
 def test_mistakes_name_file_and_line(tmp_path: Path, text: str, line: int) -> None:

@@ -254,6 +254,18 @@ def test_nothing_but_silence_is_refused(mixtures, one_call, tmp_path):
         mixtures.read(replace(one_call(), noise=tmp_path / "still.wav"))
 
 
+def test_a_long_pause_is_no_silence(mixtures, one_call, tmp_path):
+    """In a call it is a call that isn't heard; in a background the rest of it is."""
+    call = np.concatenate([np.zeros(2 * RATE, np.float32), tone(0.2)])
+    sample = one_call(call)
+    silent = replace(sample, calls=(replace(sample.calls[0], offset=0.0),))
+    assert not mixtures.scene(silent).mask.any()
+    dropout = np.concatenate([np.zeros(40 * RATE, np.float32), white(1.0)])
+    io.write(tmp_path / "dropout.wav", dropout, RATE)
+    scene = mixtures.scene(replace(one_call(), noise=tmp_path / "dropout.wav", offset=0.0))
+    assert scene.background.any()
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

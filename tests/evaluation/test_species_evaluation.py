@@ -89,3 +89,4 @@ def test_without_training_recordings_there_is_nothing_to_fit_on(
 ) -> None:
     monkeypatch.setitem(data.splits, "train", [])
     assert compared(data, answers(data, right=True), "test", data).references == {}
+    assert compared(data, answers(data, right=True), "test", None).references == {}

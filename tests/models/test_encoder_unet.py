@@ -65,6 +65,11 @@ def test_a_classifier_starts_from_the_encoder(tmp_path: Path) -> None:
         classifier(partial(timm.create_model, NAME), 10, 6, weights=str(tmp_path / "other.pth"))
 
 
+def test_an_encoder_that_loads_weights_itself_is_refused() -> None:
+    with pytest.raises(BirdlabError, match=r"model\.encoder\.pretrained=True.*model\.weights=FILE"):
+        EncoderUNet(partial(lite0, pretrained=True))
+
+
 @pytest.mark.parametrize("widths", [(16, 8), (16, 8, 8, 8, 0)])
 def test_impossible_widths_are_refused(widths: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"5 widths .*set model\.widths"):

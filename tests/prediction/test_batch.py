@@ -237,9 +237,29 @@ def test_the_summary_is_of_all_that_was_made_in_one_way(
 def test_moved_recordings_are_still_done(loud_tones: Network, recordings: Path, tmp_path: Path) -> None:
     predict(loud_tones, recordings, tmp_path / "out")
     moved = recordings.rename(tmp_path / "moved")
-    assert not batch.plan(
-        collect([moved], tmp_path / "out"), tmp_path / "out", Marking(loud_tones, WANTED)
-    ).jobs
+    for _ in range(2):
+        planned = batch.plan(
+            collect([moved], tmp_path / "out"), tmp_path / "out", Marking(loud_tones, WANTED), overwrite=True
+        )
+        assert not planned.jobs
+        # The page looks for the recordings there.
+        assert all(Path(record.source).is_relative_to(moved) for record in planned.done)
+
+
+def test_what_other_settings_left_is_no_recording(
+    loud_tones: Network, recordings: Path, tmp_path: Path
+) -> None:
+    inside = recordings / "results"
+    predict(loud_tones, recordings, inside, replace(WANTED, denoised=True))
+    there = collect([recordings], tmp_path / "other")
+    for _ in range(2):  # the second time of records that were begun and not finished
+        planned = batch.plan(there, inside, Marking(loud_tones, WANTED), overwrite=True)
+        for job in planned.jobs:
+            job.record.write(inside / job.input.record)
+        assert [each.path for each in collect([recordings], tmp_path / "other")] == [e.path for e in there]
+    batch.run(planned)
+    assert list(inside.rglob("*.denoised.*"))
+    assert [each.path for each in collect([recordings], tmp_path / "other")] == [e.path for e in there]
 
 
 def test_interrupted_work_goes_on(
