@@ -99,7 +99,8 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("--output", type=Path, required=True)
     given = parser.parse_args()
-    write_csv(given.output, table({file.stem: read(file) for file in given.files}))
+    files = [file for file in given.files if not file.stem.endswith("_summary")]  # those lie beside them
+    write_csv(given.output, table({file.stem: read(file) for file in files}))
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ def test_each_part_is_compared_with_the_whole_recipe(
     for part, boxed in (("none", 64), ("picture", 128)):
         of_part = [row for seed in range(2) for row in rows(script, boxed, seed)]
         write_csv(tmp_path / f"{part}.csv", of_part)
-    files = [str(tmp_path / f"{part}.csv") for part in ("none", "picture")]
+        write_csv(tmp_path / f"{part}_summary.csv", [{"output": "mask"}])
+    files = sorted(map(str, tmp_path.glob("*.csv")))
     monkeypatch.setattr(sys, "argv", ["parts.py", *files, "--output", str(tmp_path / "made.csv")])
     script.main()
     with (tmp_path / "made.csv").open() as text:
