@@ -223,6 +223,7 @@ def test_files_that_cannot_predict_say_why(
         ({"grid": '{"hop": 0}'}, "expected 0 < hop"),
         ({"window_columns": '"many"'}, "metadata are damaged"),
         ({"sample_rate": "32 kHz"}, "metadata are damaged"),
+        ({"sample_rate": "0"}, r"metadata are damaged.*sample_rate=0"),
         ({"schema": "99"}, "another version of birdlab"),
     ):
         facts = {each.key: each.value for each in model.metadata_props}
@@ -231,6 +232,12 @@ def test_files_that_cannot_predict_say_why(
         with pytest.raises(BirdlabError, match=message):
             birdlab.load(tmp_path / "changed.onnx")
         onnx.helper.set_model_props(model, facts)
+    names = onnx.load(species[1])
+    named = {each.key: each.value for each in names.metadata_props}
+    onnx.helper.set_model_props(names, named | {"seconds": "0.0"})
+    onnx.save(names, tmp_path / "names.onnx")
+    with pytest.raises(BirdlabError, match=r"metadata are damaged.*seconds=0"):
+        OnnxNamer.open(tmp_path / "names.onnx")
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "foreign.onnx")
     with pytest.raises(BirdlabError, match=r"foreign\.onnx wasn't written by birdlab\.export"):

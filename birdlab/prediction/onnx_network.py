@@ -27,8 +27,13 @@ _MEANT = {
 }
 
 
+# A file from elsewhere may ask for anything.
 _MOST_COLUMNS = 1_000_000
-"""Of a window: a file from elsewhere may ask for anything."""
+"""Of a window."""
+_MOST_SECONDS = 3_600
+"""That are named at once."""
+_HIGHEST_RATE = 1_000_000
+"""In Hz."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class OnnxNetwork:
                 raise ValueError(f"window_columns={columns}, threshold={threshold}")
             return cls(
                 name=str(facts["name"]),
-                grid=Grid(sample_rate=int(facts["sample_rate"]), **facts["grid"]),
+                grid=Grid(sample_rate=_sample_rate(facts), **facts["grid"]),
                 window_columns=columns,
                 classes={int(value): str(name) for value, name in facts["classes"].items()},
                 threshold=threshold,
@@ -123,10 +128,13 @@ class OnnxNamer:
     def of(cls, path: Path, facts: Facts, run: Function) -> Self:
         """From what a file says of itself, and its network."""
         with _intact(path):
+            seconds = float(facts["seconds"])
+            if not 0 < seconds <= _MOST_SECONDS:
+                raise ValueError(f"seconds={seconds}")
             return cls(
                 name=str(facts["name"]),
-                sample_rate=int(facts["sample_rate"]),
-                seconds=float(facts["seconds"]),
+                sample_rate=_sample_rate(facts),
+                seconds=seconds,
                 species=tuple(map(str, facts["species"])),
                 # Older files have neither.
                 multilabel=bool(facts.get("multilabel", False)),
@@ -210,6 +218,13 @@ def _opened(path: Path, kind: Kind | None, threads: int | None) -> tuple[Facts, 
     if kind is not None and facts["task"] != kind:
         raise BirdlabError(f"{path} was trained for another task ({facts['task']}): {_MEANT[kind]}.")
     return facts, _function(session)
+
+
+def _sample_rate(facts: Facts) -> int:
+    rate = int(facts["sample_rate"])
+    if not 0 < rate <= _HIGHEST_RATE:
+        raise ValueError(f"sample_rate={rate}")
+    return rate
 
 
 @contextmanager
