@@ -102,7 +102,6 @@ def card(condition: Condition, stated_licence: str | None = None) -> str:
         sure=_sure(condition) if coverage else "",
         chosen=bool(condition.facts("confidence")),
         wanted=SURE,
-        folds=_folds(run),
         cost=_cost(condition),
         provenance=_provenance(condition),
         path=_one_line(shlex.quote(_folder(run))),
@@ -334,14 +333,14 @@ def _cost(condition: Condition) -> Table:
     }
     if not speeds:
         speeds = {"× real time": "not measured (python -m birdlab.speed RUN)"}
-    folds = _folds(run)
     starts = dict.fromkeys(
         str(start) for each in condition.runs if (start := each.config.get("start_from")) is not None
     )
     before = {"not in that time": f"the training that it goes on from, {', '.join(starts)}"} if starts else {}
+    time = f"time of all {run.folds} folds (min)" if run.folds > 1 else "time (min)"
     return _pairs(
         {
-            f"time of all {folds} folds (min)" if folds else "time (min)": mean("wall_s", ".1f", 1 / 60),
+            time: mean("wall_s", ".1f", 1 / 60),
             **before,
             "samples/s": mean("samples_per_s", ".1f"),
             "peak memory (GB)": mean("peak_memory_gb", ".2f"),
@@ -351,12 +350,6 @@ def _cost(condition: Condition) -> Table:
             **speeds,
         },
     )
-
-
-def _folds(run: RunRecord) -> int | None:
-    """How many folds a run was put together from."""
-    folds = run.facts.get("folds")
-    return folds if isinstance(folds, int) else None
 
 
 def _provenance(condition: Condition) -> Table:

@@ -209,8 +209,8 @@ def _ranked(record: RunRecord, keys: Sequence[Key]) -> RankedOnce | None:
     if mine is None or sum(map(len, mine)) > _MOST_CELLS:
         return None
     # Scores of folds that were put together are of what was said, not of logits.
-    alone = "folds" not in record.facts
-    return heard.ranked(mine, float(record.facts.get("temperature") or 1) if alone else 1.0)
+    temperature = 1.0 if record.folds > 1 else float(record.facts.get("temperature") or 1)
+    return heard.ranked(mine, temperature)
 
 
 def _samples(record: RunRecord, keys: Sequence[Key]) -> list[Mapping[str, str]] | None:

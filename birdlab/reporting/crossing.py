@@ -90,6 +90,7 @@ def _joined(folds: Sequence[RunRecord]) -> RunRecord:
         reliability=[each for run in folds for each in run.reliability],
         splits=dict(first.splits) | ({"test": tests} if tests else {}),
         pictures=[picture for run in folds for picture in run.pictures],
+        folds=len(folds),
     )
 
 
@@ -100,10 +101,7 @@ def _facts(folds: Sequence[RunRecord]) -> dict[str, Any]:
         facts["wall_s"] = fsum(run.facts["wall_s"] for run in folds)
     if "peak_memory_gb" in facts:
         facts["peak_memory_gb"] = max(run.facts["peak_memory_gb"] for run in folds)
-    return facts | {
-        "folds": len(folds),
-        "best_epoch": "/".join(str(run.facts.get("best_epoch", "—")) for run in folds),
-    }
+    return facts | {"best_epoch": "/".join(str(run.facts.get("best_epoch", "—")) for run in folds)}
 
 
 def _together(rows: Sequence[Mapping[str, Any]], weights: Sequence[int]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def curves(conditions: Sequence[Condition], score: str, metrics: Sequence[str]) 
 def bars(
     conditions: Sequence[Condition], score: str, references: Mapping[str, float] | None = None
 ) -> Figure | None:
-    """The mean of each condition, every run as a dot, beside what networks stand beside."""
+    """The mean of each condition, every run as a dot (all folds of a seed as one), and the references."""
     ordered = by_score(conditions, score)
     if not ordered:
         return None
@@ -103,7 +103,9 @@ def bars(
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(ordered) - 0.5, -0.5)
         axes.set_xlim(left=0)
-        axes.set_xlabel(f"{heading(score)} of the test split; a dot a run")
+        joined = any(run.folds > 1 for condition in ordered for run in condition.runs)
+        dot = "all folds of a seed" if joined else "a run"
+        axes.set_xlabel(f"{heading(score)} of the test split; a dot {dot}")
         if references:
             figure.legend(loc="outside upper left", ncols=2, borderaxespad=0.2)
         return figure

@@ -70,6 +70,7 @@ class RunRecord:
         reliability: what was predicted, ``pixels`` for one, and how reliably; one of each fold.
         splits: how many samples there are of each.
         pictures: of some test samples.
+        folds: how many runs of a cross-validation it was put together from.
     """
 
     directory: Path
@@ -86,6 +87,7 @@ class RunRecord:
     reliability: Sequence[tuple[str, ReliabilityCurve]] = ()
     splits: Mapping[str, int] = field(default_factory=dict)
     pictures: Sequence[Picture] = ()
+    folds: int = 1
 
     @property
     def block(self) -> str:

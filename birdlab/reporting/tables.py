@@ -133,11 +133,12 @@ def _incomplete(conditions: Sequence[Condition]) -> str:
     found = []
     for condition in conditions:
         for run in condition.runs:
-            there = run.facts.get("folds", 1)
             for key, value in run.config.items():
                 wanted = value if key.startswith("data.") and key.endswith(".folds") else None
-                if wanted and run.config.get(f"{key.removesuffix('s')}_tests") is True and there != wanted:
-                    found.append(f"{condition.label} (seed {run.config.get('seed')}: {there} of {wanted})")
+                tests = run.config.get(f"{key.removesuffix('s')}_tests") is True
+                if wanted and tests and run.folds != wanted:
+                    seed = run.config.get("seed")
+                    found.append(f"{condition.label} (seed {seed}: {run.folds} of {wanted})")
     return (
         f" Folds are missing, so that these are scores of other samples: {'; '.join(found)}." if found else ""
     )

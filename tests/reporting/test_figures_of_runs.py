@@ -66,7 +66,16 @@ def test_bars_are_ordered_and_every_run_is_a_dot(swept: list[Condition]) -> None
     assert widths == sorted(widths, reverse=True)
     dots = sorted(float(x) for line in axes.lines if line.get_marker() == "o" for x in line.get_xdata())  # type: ignore[union-attr]
     assert dots == pytest.approx(sorted(value for one in swept for value in one.values("iou")))
+    assert axes.get_xlabel() == "IoU of the test split; a dot a run"
     assert figures.bars([], "iou") is None
+
+
+def test_folds_that_were_put_together_are_one_dot() -> None:
+    one = made("a", [0.5])
+    crossed = replace(one, runs=tuple(replace(run, folds=5) for run in one.runs))
+    figure = figures.bars([crossed], "iou")
+    assert figure is not None
+    assert figure.axes[0].get_xlabel() == "IoU of the test split; a dot all folds of a seed"
 
 
 def test_what_tells_long_labels_apart_is_in_the_figure() -> None:

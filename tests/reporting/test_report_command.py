@@ -100,8 +100,8 @@ def test_tables_set_in_bold_what_the_comparison_supports(written: Path) -> None:
 
 def test_folds_that_are_missing_are_named() -> None:
     def of(label: str, folds: int) -> Condition:
-        facts, keys = {"folds": folds}, {"seed": 3, "data.folds": 5, "data.fold_tests": True}
-        run = RunRecord(Path(label), label, "finished", config=keys, facts=facts, scores={"test/iou": 0.5})
+        keys = {"seed": 3, "data.folds": 5, "data.fold_tests": True}
+        run = RunRecord(Path(label), label, "finished", config=keys, folds=folds, scores={"test/iou": 0.5})
         return Condition(label, {}, (run,))
 
     def note(*groups: Condition) -> str:
