@@ -24,7 +24,8 @@ def main() -> None:
     if verb in {"-h", "--help"}:
         print("usage: birdlab VERB ...\n\n" + "\n".join(f"  {name:10}{text}" for name, text in VERBS.items()))
     elif verb not in VERBS:
-        sys.exit(f"birdlab: there is no verb {verb!r}; there are {', '.join(VERBS)}.")
+        print(f"birdlab: there is no verb {verb!r}; there are {', '.join(VERBS)}.", file=sys.stderr)
+        sys.exit(2)
     else:
         sys.argv = [f"birdlab {verb}", *sys.argv[2:]]
         runpy.run_module(f"birdlab.{verb}", run_name="__main__")

@@ -100,19 +100,36 @@ def _check_choices(group: str, value: str, folders: list[Path]) -> None:
             raise BirdlabError(f"{group}={choice}: there is no such choice{near}.")
 
 
+_BUILT = ("task", "data", "model", "loss", "optimizer", "scheduler")
+_COUNTS = {
+    "seed": (0, False),
+    "epochs": (1, False),
+    "scale.epochs": (1, True),
+    "loader.batch_size": (1, False),
+    "data.seed": (0, True),
+    "data.n_train": (1, True),
+    "data.n_val": (1, True),
+    "data.n_test": (1, True),
+    "trainer.accumulate_grad_batches": (1, True),
+}
+"""Keys of whole numbers: the least, and whether null will do."""
+
+
 def check(cfg: DictConfig) -> None:
     """What spans keys, and keys that no shipped config and no constructor knows.
 
     Raises:
         BirdlabError: says what was given, what is allowed and which key to set.
     """
+    if absent := [group for group in _BUILT if group not in cfg]:
+        raise BirdlabError(f"There is no {absent[0]} in the config. Choose one: {absent[0]}=NAME.")
     check_keys(cfg)
     _check_choice(cfg, "monitor.mode", ["min", "max"])
     _check_choice(cfg, "memory_format", ["auto", "contiguous", "channels_last"])
-    counts = dict.fromkeys(("loader.batch_size", "epochs", "data.n_train", "data.n_val", "data.n_test"), 1)
-    for key, least in (counts | {"seed": 0}).items():
+    for key, (least, may_be_null) in _COUNTS.items():
         value = OmegaConf.select(cfg, key)
-        if not ((isinstance(value, int) and value >= least) or (value is None and key.startswith("data."))):
+        whole = isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**32
+        if not (whole or (value is None and may_be_null)):
             raise BirdlabError(f"{key}={value}, but it must be a whole number, at least {least}.")
     size = OmegaConf.select(cfg, "data.image_size")
     if size is not None and not _is_size(size):
@@ -124,6 +141,9 @@ def check(cfg: DictConfig) -> None:
         value = OmegaConf.select(cfg, key)
         if not isinstance(value, int | float | None):
             raise BirdlabError(f"{key}={value}, but it must be a number.")
+    for key in ("max_epochs", "max_steps", "limit_train_batches"):
+        if OmegaConf.select(cfg, f"trainer.{key}") in (0, False):
+            raise BirdlabError(f"trainer.{key}=0: nothing would be trained. Give more, or leave it out.")
     for key, allowed in (("limit_val_batches", True), ("limit_test_batches", True), ("fast_dev_run", False)):
         value = OmegaConf.select(cfg, f"trainer.{key}")
         if value is not None and bool(value) != allowed:
@@ -300,7 +320,8 @@ def shipped_targets(group: str = "") -> frozenset[str]:
 
 
 def register_resolvers() -> None:
-    """Make the name of a single run's directory available to conf/train.yaml."""
+    """What configs compute: a single run's directory (conf/train.yaml), the fewer of two (conf/scale)."""
+    OmegaConf.register_new_resolver("fewer", min, replace=True)
     # The same name however often it is asked for.
     OmegaConf.register_new_resolver("run_directory", _run_directory, replace=True, use_cache=True)
 

@@ -22,7 +22,7 @@ from birdlab.errors import BirdlabError
 from birdlab.losses import FunctionalLoss, WeightedSum
 from birdlab.run import Run
 from birdlab.tasks import MultitaskTask, Task
-from birdlab.trained_on import runs_before, trained_on
+from birdlab.trained_on import STARTS, runs_before, trained_on
 
 RESUMABLE = ("trainer.max_epochs", "trainer.max_time", "trainer.limit_")
 """What may stand beside ``resume=DIR``; everything else comes from that run's config."""
@@ -205,10 +205,14 @@ def settle_speed(cfg: DictConfig, task: Task, data: SourceData, device: torch.de
 
 
 def settle_paths(cfg: DictConfig, data: SourceData) -> None:
-    """Say in full where the data are, so that the run can be read and resumed from any folder."""
+    """Say in full where the data are, and what a network starts from: the run can be read from any folder."""
     _settle_paths_of(cfg.data, data.source)
     if noise := OmegaConf.select(cfg, "augment.noise"):
         cfg.augment.noise = _in_full(Path(noise).expanduser())
+    for key in STARTS:
+        start = OmegaConf.select(cfg, key)
+        if start and (path := Path(str(start)).expanduser()).exists():
+            OmegaConf.update(cfg, key, _in_full(path))
 
 
 def _settle_paths_of(cfg: DictConfig, source: Source) -> None:

@@ -184,8 +184,8 @@ class Run:
         return dict(content)
 
     def write_metrics(self, **content: Any) -> None:
-        """Add to ``metrics.json``: scores by split, the threshold, the best epoch."""
-        self.write_json("metrics.json", {"schema": METRICS_SCHEMA} | self.read_json("metrics.json") | content)
+        """Write ``metrics.json``: scores by split, the threshold, the best epoch. Nothing older is kept."""
+        self.write_json("metrics.json", {"schema": METRICS_SCHEMA} | content)
 
     def note_command(self, words: Sequence[str]) -> None:
         """Add words of ``birdlab.train`` to those that make this run: of a key the last one counts."""
@@ -195,6 +195,13 @@ class Run:
     def note(self, **facts: Any) -> None:
         """Add facts to ``provenance.json``."""
         self.write_json("provenance.json", self.read_json("provenance.json") | facts)
+
+    def forget(self, fact: str) -> None:
+        """Take a fact out of ``provenance.json``, where it is."""
+        facts = self.read_json("provenance.json")
+        if fact in facts:
+            del facts[fact]
+            self.write_json("provenance.json", facts)
 
     @contextmanager
     def recorded(self, **facts: Any) -> Iterator[None]:

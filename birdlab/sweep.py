@@ -26,6 +26,7 @@ from birdlab.files import write_json
 from birdlab.run import Run
 
 SCHEMA = 1
+_ABLATION = "ablation"
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,7 @@ def plan(
                 f"{override.input_line}: a grid can't try all of an interval; birdlab.tune can."
             )
     (grid,) = BasicSweeper.split_arguments(overrides, None)
+    _check_ablations(grid, params, together, typed)
     jobs = [_with(job, together, {_key(word) for word in typed}) for job in grid]
     varying = {word for job in jobs for word in job} - set[str].intersection(*map(set, jobs))
     return Sweep(
@@ -230,6 +232,45 @@ def _check_foreign(word: str, file: Path, name: str) -> None:
     # A choice that is a path could be any file; +sweep=NAME, which listed the jobs, is one by name.
     if key in config.groups() and not re.fullmatch(r"\w+", str(override.value())):
         raise refusal
+
+
+def _check_ablations(
+    grid: Sequence[Sequence[str]],
+    params: Mapping[str, Any],
+    together: Mapping[str, Sequence[str]],
+    typed: Sequence[str],
+) -> None:
+    """A job that is called after an ablation makes it: by itself ``ablation=NAME`` is a name and no more.
+
+    Raises:
+        BirdlabError: for a name that the sweep doesn't have, or one whose settings are typed otherwise. How
+            long a run is (``epochs``, ``trainer``) may be typed.
+    """
+    made = {word: words for word, words in together.items() if _key(word) == _ABLATION}
+    if not made:
+        return
+    names = [f"{_ABLATION}={name.strip()}" for name in str(params.get(_ABLATION, "")).split(",")]
+    asked = dict.fromkeys(word for job in grid for word in job if _key(word) == _ABLATION)
+    for word in asked:
+        if word not in {*names, *made}:
+            raise BirdlabError(
+                f"{word}: this sweep has no such ablation; there are "
+                f"{', '.join(name.partition('=')[2] for name in names)}."
+            )
+    by_hand = {_key(word): word for word in typed}
+    undone = {
+        word: by_hand[key]
+        for word in asked
+        for key in map(_key, made.get(word, ()))
+        if key in by_hand and key != "epochs" and not key.startswith("trainer.")
+    }
+    if undone:
+        left = ",".join(word.partition("=")[2] for word in asked if word not in undone)
+        way_out = f", or them: {_ABLATION}={left}" if left else ""
+        raise BirdlabError(
+            f"{next(iter(undone.values()))} takes the place of what makes {', '.join(undone)}, "
+            f"which would be names alone. Leave it out{way_out}."
+        )
 
 
 def _with(job: list[str], together: Mapping[str, Sequence[str]], typed: AbstractSet[str]) -> list[str]:

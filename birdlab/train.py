@@ -51,6 +51,7 @@ def train(cfg: DictConfig, run: Run, callbacks: Sequence[Callback] = ()) -> Eval
         else:
             fitted = fit(cfg, run, data, callbacks=callbacks)
         scores = compared(data, fitted.tested, "test", data)
+        run.forget("bird_free")  # of the weights that a run which goes on had before
         run.write_metrics(best_epoch=fitted.best_epoch, **scores.as_dict())
         write_csv(run.scores, scores.samples)
         if scores.reference_samples:

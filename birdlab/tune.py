@@ -137,6 +137,23 @@ def open_study(
     return study
 
 
+def check_own(study: optuna.Study, directory: Path) -> None:
+    """The runs in a directory are the study's: of another one's, a trial would go on with other settings.
+
+    Raises:
+        BirdlabError: if it doesn't know one.
+    """
+    known = {trial.user_attrs.get("run") for trial in study.trials}
+    strange = sorted(
+        run.parent.name for run in directory.glob("*/config.yaml") if run.parent.name not in known
+    )
+    if strange:
+        raise BirdlabError(
+            f"{directory} holds runs that the study {study.study_name!r} doesn't know, e.g. {strange[0]}: "
+            "those of another study file. Give that one (--storage), or another name (--study)."
+        )
+
+
 def tune(
     study: optuna.Study,
     fixed: Sequence[str],
@@ -162,11 +179,7 @@ def tune(
                 continue
             study.enqueue_trial(
                 cut_short.params,
-                user_attrs={
-                    "run": cut_short.user_attrs["run"],
-                    "began_as": cut_short.number,
-                    "attempt": attempt,
-                },
+                user_attrs={"run": cut_short.user_attrs["run"], "attempt": attempt},
             )
         trial = study.ask(dict(space))
         words = [f"{key}={value}" for key, value in trial.params.items()]
@@ -186,7 +199,7 @@ def run_trial(study: optuna.Study, trial: optuna.Trial, words: Sequence[str], di
     run = Run.open(directory) if begun else Run.new(directory)
     try:
         with run.held():  # from now on no other process takes the trial for one that was cut short
-            cfg = run.config() if begun else config.compose(words)
+            cfg = run.config(trust="trust=true" in words) if begun else config.compose(words)
             run.note(command=["birdlab.train", *words])
             train(cfg, run, [Pruning(trial, cfg.monitor.metric)])
     except optuna.TrialPruned as reason:
@@ -258,6 +271,7 @@ def main(
         directory.mkdir(parents=True, exist_ok=True)
         console = Console()
         opened = open_study(study, storage or directory / "study.db", cfg, fixed, space)
+        check_own(opened, directory)
         tune(opened, fixed, space, trials, directory.resolve(), console)
         done = opened.get_trials(states=(TrialState.COMPLETE,))
         if not done:

@@ -33,6 +33,12 @@ from birdlab.run import Run
         (["memory_format=fast"], r"memory_format=fast"),
         (["optimizer.lr="], r"optimizer.lr= gives no value.*optimizer.lr=null"),
         (["optimizer.lr=[]"], r"optimizer.lr=\[\]: this is an empty list"),
+        (["~loss"], r"There is no loss in the config. Choose one: loss=NAME"),
+        (["data.seed=-1"], r"data.seed=-1, but it must be a whole number, at least 0"),
+        (["loader.batch_size=true"], r"loader.batch_size=True, but it must be a whole number"),
+        (["trainer.accumulate_grad_batches=0"], r"trainer.accumulate_grad_batches=0, but it must be"),
+        (["trainer.max_epochs=0"], r"trainer.max_epochs=0: nothing would be trained"),
+        (["trainer.limit_train_batches=0.0"], r"trainer.limit_train_batches=0: nothing would be trained"),
         (["seed=-1"], r"seed=-1, but it must be a whole number, at least 0"),
         (["data.n_train=0"], r"data.n_train=0, but it must be a whole number, at least 1"),
         (["trainer.max_epochs=abc"], r"trainer.max_epochs=abc, but it must be a number"),
@@ -177,3 +183,8 @@ def test_windows_that_do_not_divide_into_columns_are_refused_with_one_that_does(
         window_s = float(str(told.value).split("data.window_s=")[-1].removesuffix("."))
         assert round(window_s * rate) == proposed
     build_task(config.compose([*words, *settings, *small, f"data.window_s={window_s}"]))
+
+
+@pytest.mark.parametrize(("words", "epochs"), [([], 20), (["epochs=5"], 5), (["epochs=50"], 20)])
+def test_a_scale_asks_for_fewer_epochs_and_never_for_more(words: list[str], epochs: int) -> None:
+    assert config.compose(["scale=demo", *words]).trainer.max_epochs == epochs

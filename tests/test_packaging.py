@@ -56,5 +56,5 @@ def test_every_verb_says_what_it_does(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert unknown.returncode == 1
+    assert unknown.returncode == 2
     assert "there is no verb 'trian'" in unknown.stderr

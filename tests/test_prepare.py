@@ -199,6 +199,16 @@ def test_paths_of_parts_are_said_in_full(tmp_path: Path, monkeypatch: pytest.Mon
     assert cfg.data.parts.boxes.root == str(tmp_path / "mine")
 
 
+def test_what_a_network_starts_from_is_said_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "outputs/first").mkdir(parents=True)
+    cfg = OmegaConf.create(
+        {"data": {}, "start_from": "outputs/first", "model": {"weights": "imagenet"}, "augment": None}
+    )
+    settle_paths(cfg, SimpleNamespace(source=SimpleNamespace()))  # type: ignore[arg-type]
+    assert (cfg.start_from, cfg.model.weights) == (str(tmp_path / "outputs/first"), "imagenet")
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [

@@ -123,10 +123,10 @@ def test_a_full_disk_is_a_mistake_that_can_be_mended(tmp_path: Path, monkeypatch
         fail_while_the_disk_fills()
 
 
-def test_metrics_grow_and_have_no_nan(tmp_path: Path) -> None:
+def test_metrics_are_of_one_network_and_have_no_nan(tmp_path: Path) -> None:
     run = Run.new(tmp_path / "run")
-    run.write_metrics(test={"iou": 0.5, "false_positive_area": float("nan")})
-    run.write_metrics(threshold=0.4)
+    run.write_metrics(test={"iou": 0.4}, confidence=0.8)
+    run.write_metrics(test={"iou": 0.5, "false_positive_area": float("nan")}, threshold=0.4)
     text = (run.directory / "metrics.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail) == {
         "schema": 1,
@@ -188,3 +188,11 @@ def test_folders_that_two_put_in_one_place_are_whole(tmp_path: Path) -> None:
         list(pool.map(put, range(200)))
     assert (tmp_path / "report" / "a").read_text() == (tmp_path / "report" / "b").read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+def test_a_fact_can_be_taken_back(tmp_path: Path) -> None:
+    run = Run.new(tmp_path / "run")
+    run.note(bird_free={"hours": 1}, commit="1")
+    run.forget("bird_free")
+    run.forget("bird_free")
+    assert run.read_json("provenance.json") == {"commit": "1"}

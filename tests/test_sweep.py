@@ -61,6 +61,31 @@ def test_they_take_the_place_of_what_the_config_says_of_all_jobs() -> None:
     assert [job.overrides[-1] for job in typed] == ["epochs=2", "epochs=2"]
 
 
+ABLATIONS: tuple[dict[str, str], dict[str, list[str]]] = (
+    {"ablation": "none,plain,silent"},
+    {"ablation=plain": ["model.skips=false"], "ablation=silent": ["augment=none", "epochs=5"]},
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ablation=plane"], r"ablation=plane: .* there are none, plain, silent"),
+        (["augment=physical"], r"augment=physical takes .*ablation=silent, .*: ablation=none,plain\."),
+        (["model.skips=true", "ablation=plain"], r"model.skips=true takes the place .*Leave it out\.$"),
+    ],
+)
+def test_an_ablation_that_would_be_a_name_and_no_more_is_refused(words: list[str], said: str) -> None:
+    with pytest.raises(BirdlabError, match=said):
+        plan(Path("sweep"), *ABLATIONS, words)
+
+
+def test_some_of_the_ablations_may_be_asked_for_and_be_short() -> None:
+    jobs = plan(Path("sweep"), *ABLATIONS, ["ablation=none,plain", "augment=physical"]).jobs
+    assert [len(job.overrides) for job in jobs] == [2, 3]
+    assert len(plan(Path("sweep"), *ABLATIONS, ["epochs=1", "trainer.limit_train_batches=1"]).jobs) == 3
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [

@@ -91,6 +91,16 @@ def test_the_better_end_is_that_of_the_monitored_score(tmp_path: Path) -> None:
     assert study_in(tmp_path / "b", loss, RATE).direction.name == "MINIMIZE"
 
 
+def test_runs_of_another_study_are_not_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / "000_lr-0.004_seed-0").mkdir()
+    (tmp_path / "000_lr-0.004_seed-0/config.yaml").touch()
+    study = study_in(tmp_path, ("+experiment=focal_tversky",), RATE)
+    with pytest.raises(BirdlabError, match=r"'rates' doesn't know, e\.g\. 000_lr-0\.004_seed-0.*--study"):
+        tune.check_own(study, tmp_path)
+    study.enqueue_trial({"optimizer.lr": 0.01}, user_attrs={"run": "000_lr-0.004_seed-0"})
+    tune.check_own(study, tmp_path)
+
+
 class Always(optuna.pruners.BasePruner):
     """Gives up every trial once it has reported two epochs."""
 

@@ -1,7 +1,7 @@
 """Where the cells of a spectrogram lie in time and frequency; needs no torch."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from birdlab.errors import BirdlabError
 
 Cell = TypeVar("Cell", bound=np.generic)
+Sides = Literal["two", "one"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Grid:
     window_length: int = 128
     hop: int = 64
     n_fft: int = 1024
-    sides: Literal["two", "one"] = "two"
+    sides: Sides = "two"
 
     def __post_init__(self) -> None:
         if not 0 < self.hop <= self.window_length <= self.n_fft or self.n_fft % 2:
@@ -42,6 +43,8 @@ class Grid:
                 f"hop={self.hop}, window_length={self.window_length}, n_fft={self.n_fft}: expected "
                 "0 < hop <= window_length <= n_fft and an even n_fft."
             )
+        if self.sides not in get_args(Sides):
+            raise BirdlabError(f"sides={self.sides}: give {' or '.join(get_args(Sides))}.")
 
     @property
     def rows(self) -> int:

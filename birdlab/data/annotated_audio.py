@@ -19,7 +19,7 @@ from birdlab.data.names import recording_id, source_recording
 from birdlab.data.pairs import by_stem, listed, paired, subfolder
 from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import assign, finish
-from birdlab.data.tables import read_groups
+from birdlab.data.tables import groups_of
 from birdlab.data.windows import check_window, window_ids, window_starts
 from birdlab.errors import BirdlabError
 
@@ -82,6 +82,7 @@ class AnnotatedAudio(SegmentationSource):
     window_s: float | None = 3.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "root", Path(self.root).expanduser())
         for key in ("labels", "groups"):
             if (given := getattr(self, key)) is not None:
@@ -97,8 +98,7 @@ class AnnotatedAudio(SegmentationSource):
             if folder is not None and not folder.is_dir():
                 raise BirdlabError(f"data.{key}={folder}: no such folder. Set data.{key} to one of yours.")
         found = list(paired(*self._files(), ("audio", "label")))
-        groups = {} if self.groups is None else read_groups(self.groups, {stem for stem, *_ in found})
-        group_of = {stem: groups.get(stem, recording_id(stem)) for stem, *_ in found}
+        group_of = groups_of([stem for stem, *_ in found], self.groups)
         boxes = {stem: read_boxes(labels) for stem, _, labels in found}
         strata = _strata(group_of, boxes)
         recordings = [

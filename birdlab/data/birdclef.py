@@ -84,17 +84,17 @@ class BirdCLEF(Recordings):
         """With ``on_error=skip``: what was left out, by reason."""
         return self._read[1]
 
-    def splits(self) -> dict[Split, list[Sample]]:
-        """See `Source.splits`."""
+    def assigned(self) -> dict[Split, list[Sample]]:
+        """See `SpeciesSource.assigned`."""
         if self.soundscapes is None:
-            return super().splits()
-        splits = replace(self, n_train=None, n_val=None, n_test=None, soundscapes=None).splits()
+            return super().assigned()
+        splits = replace(self, n_train=None, n_val=None, n_test=None, soundscapes=None).assigned()
         splits["train"] = [*splits["train"], *splits[self.soundscapes]]
         unreadable: list[str] | None = [] if self.on_error == "skip" else None
         splits[self.soundscapes] = list(soundscape_rows(self.root, self.names, self._stack_s, unreadable))
         if unreadable:
             self._read[1]["unreadable soundscapes"] = unreadable
-        return finish(splits, replace(self, folds=None))
+        return finish(splits, replace(self, folds=None, fold=0))
 
     def report(self, splits: Mapping[Split, Sequence[Sample]]) -> list[Table]:
         """See `Recordings.report`; what was left out comes first."""

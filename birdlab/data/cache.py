@@ -6,6 +6,7 @@ complete; a change of a file or a setting gives another name. Deleting any of it
 """
 
 import hashlib
+import inspect
 import json
 import math
 import mmap
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -136,20 +137,23 @@ def _key(source: Source, samples: Sequence[Sample]) -> str:
     for line in (
         f"{VERSION} {birdlab.__version__}",
         f"{type(source).__module__} {source.settings()}",
-        *_foreign_code(source),
+        *_foreign(source),
         *(json.dumps([sample.id, sample.content(), *map(stamp, sample.files)]) for sample in samples),
     ):
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()
 
 
-def _foreign_code(source: Source) -> Iterator[str]:
-    """The code of a data set that birdlab doesn't ship: it has no version, and is still being written."""
-    parts = getattr(source, "parts", {})
-    for kind in [kind for one in (source, *parts.values()) for kind in type(one).__mro__]:
+def _foreign(source: Source) -> Iterator[str]:
+    """What a data set that birdlab doesn't ship adds: code, which has no version, and settings of its own."""
+    every = (source, *getattr(source, "parts", {}).values())
+    for one, kind in ((each, kind) for each in every for kind in type(each).__mro__):
         file = getattr(sys.modules.get(kind.__module__), "__file__", None)
         if file and kind.__module__.split(".")[0] not in {"birdlab", "abc"}:
             yield hashlib.sha256(Path(file).read_bytes()).hexdigest()
+            settings = {each.name for each in fields(one)} - {each.name for each in fields(Source)}
+            own = sorted(settings & inspect.get_annotations(kind).keys())
+            yield repr([(name, getattr(one, name)) for name in own])
 
 
 def stamp(file: Path) -> tuple[str, int, int]:

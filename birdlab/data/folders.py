@@ -15,7 +15,7 @@ from birdlab.data.pairs import by_stem, listed, paired, subfolder
 from birdlab.data.png import image_size, read_image
 from birdlab.data.source import Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import assign, finish
-from birdlab.data.tables import read_groups
+from birdlab.data.tables import groups_of
 from birdlab.data.windows import check_window, window_ids, window_starts
 from birdlab.errors import BirdlabError
 
@@ -80,6 +80,7 @@ class ImageFolders(SegmentationSource):
     fractions: tuple[float, float, float] = (0.7, 0.2, 0.1)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "root", Path(self.root).expanduser())
         if self.groups is not None:
             object.__setattr__(self, "groups", Path(self.groups).expanduser())
@@ -185,9 +186,9 @@ class ImageFolders(SegmentationSource):
         if self.groups is None:
             return splits
         names = {_known(sample).image.stem for samples in splits.values() for sample in samples}
-        groups = read_groups(self.groups, names)
+        groups = groups_of(names, self.groups)
         return {
-            split: [replace(s, group=groups.get(_known(s).image.stem, s.group)) for s in samples]
+            split: [replace(s, group=groups[_known(s).image.stem]) for s in samples]
             for split, samples in splits.items()
         }
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from birdlab.data.mixtures import MixtureSample
+from birdlab.data.names import recording_of
 from birdlab.data.source import PICTURE_KEYS, SPLITS, Image, Mask, Sample, SegmentationSource, Split
 from birdlab.data.splits import finish
 from birdlab.errors import BirdlabError
@@ -55,6 +56,7 @@ class Joined(SegmentationSource):
     window_s: float | None = 3.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.parts:
             raise BirdlabError("data.parts is empty: name at least one data set.")
         for key in ("validating", "testing"):
@@ -63,8 +65,8 @@ class Joined(SegmentationSource):
                 raise BirdlabError(
                     f"data.{key} has {sorted(unknown)}, but the parts are {', '.join(self.parts)}."
                 )
-        for key in ("folds", "hop_s"):
-            if getattr(self, key) is not None:
+        for key in ("folds", "fold", "fold_tests", "hop_s"):
+            if getattr(self, key) != getattr(Joined, key):
                 raise BirdlabError(f"data.{key}: each part has its own. Set data.parts.NAME.{key}.")
         seen = {name: getattr(self, name) for name in PICTURE_KEYS}
         for name, part in self.parts.items():
@@ -133,7 +135,7 @@ class Joined(SegmentationSource):
 
 
 def _check_recordings(splits: Mapping[Split, Sequence[Sample]]) -> None:
-    """No recording is heard in a mixture here and something else there."""
+    """No recording stands on two sides, in mixtures or by itself."""
     every = [(split, sample) for split, samples in splits.items() for sample in samples]
     mixed: dict[str, Split] = {}
     # Mixtures first, so that other samples are compared with all of them.
@@ -145,6 +147,17 @@ def _check_recordings(splits: Mapping[Split, Sequence[Sample]]) -> None:
                     f"recording {recording!r} is heard in mixtures of {one} and stands in {split}, too "
                     f"(sample {sample.id!r}): scores would be too good. Take it out of one of the parts."
                 )
+    stands: dict[str, tuple[Split, Sample]] = {}
+    for split, sample in every:
+        if _is_mixture(sample):
+            continue
+        one, first = stands.setdefault(recording := recording_of(sample.id), (split, sample))
+        if one != split:
+            raise BirdlabError(
+                f"recording {recording!r} stands in {one} (sample {first.id!r}) and in {split} (sample "
+                f"{sample.id!r}): scores would be too good. Take it out of one of the parts, or divide them "
+                "alike: the same data.parts.NAME.groups, fractions, folds and seed."
+            )
 
 
 def _is_mixture(sample: Sample) -> bool:

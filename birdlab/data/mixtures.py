@@ -126,6 +126,7 @@ class Mixtures(SegmentationSource):
     version: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "calls", Path(self.calls).expanduser())
         object.__setattr__(self, "noise", Path(self.noise).expanduser())
         object.__setattr__(self, "snr_db", tuple(self.snr_db))
@@ -160,7 +161,7 @@ class Mixtures(SegmentationSource):
             for split in SPLITS
         }
         # The recordings are folded already.
-        return finish(mixtures, replace(self, folds=None))
+        return finish(mixtures, replace(self, folds=None, fold=0))
 
     @one_thread()
     def read(self, sample: Sample) -> tuple[Image, Mask]:

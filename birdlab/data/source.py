@@ -4,13 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from birdlab.audio.grid import Sides
 from birdlab.audio.levels import LevelPicture
 from birdlab.audio.spectrogram import Spectrogram
 from birdlab.data.names import recording_of
@@ -151,9 +152,14 @@ class SegmentationSource(Source):
     window_length: int = 1024
     channels: int = 1
     classes: Mapping[int, str] = field(default_factory=lambda: {0: "background", 255: "bird"})
-    sides: Literal["two", "one"] = "two"
+    sides: Sides = "two"
     window_s: float | None = None
     hop_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for key, allowed in (("picture", get_args(Picture)), ("sides", get_args(Sides))):
+            if (given := getattr(self, key)) not in allowed:
+                raise BirdlabError(f"data.{key}={given}: give {' or '.join(allowed)}.")
 
     @property
     def spectrogram(self) -> Spectrogram:

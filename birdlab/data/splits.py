@@ -114,6 +114,8 @@ def finish(splits: dict[Split, list[Sample]], source: Source) -> dict[Split, lis
     """
     if source.folds is not None:
         splits = fold(splits, source.folds, source.fold, source.seed, tests=source.fold_tests)
+    elif source.fold:
+        raise BirdlabError(f"data.fold={source.fold} says nothing without data.folds. Set data.folds=5, say.")
     check_no_leaks(splits)
     repeated = [id for id, n in Counter(s.id for split in SPLITS for s in splits[split]).items() if n > 1]
     if repeated:

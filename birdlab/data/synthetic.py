@@ -42,6 +42,7 @@ class Synthetic(SegmentationSource):
     snr_db: Range = Recipe.snr_db
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "root", Path(self.root).expanduser())
         object.__setattr__(self, "size", dict(self.size))
         # Floats, so that -10 and -10.0 are one collection.

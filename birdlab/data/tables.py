@@ -4,6 +4,9 @@ import csv
 from collections.abc import Collection
 from pathlib import Path
 
+from scipy.cluster.hierarchy import DisjointSet
+
+from birdlab.data.names import recording_of
 from birdlab.errors import BirdlabError
 
 
@@ -24,6 +27,35 @@ def read_table(path: Path, way_out: str = "") -> list[dict[str, str]]:
         raise BirdlabError(f"{path}: cannot be read ({error.strerror}). {way_out}".rstrip()) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise BirdlabError(f"{path}: not CSV in UTF-8 ({error}).") from error
+
+
+def groups_of(recordings: Collection[str], table: Path | None) -> dict[str, str]:
+    """The group of each file of a recording: what a split must not divide.
+
+    Files of one recording, such as its channels, are one group whatever a table says of one of them.
+
+    Args:
+        recordings: names of files, without ending.
+        table: says which belong together, such as those of one recordist; see `read_groups`.
+
+    Returns:
+        The table's name of the group, or the recording's, by name of the file.
+
+    Raises:
+        BirdlabError: if the table can't be read, or names other recordings.
+    """
+    named = {} if table is None else read_groups(table, recordings)
+    together = DisjointSet(recordings)
+    for group_of in (recording_of, named.get):
+        first: dict[str, str] = {}
+        for name in recordings:
+            if (group := group_of(name)) is not None:
+                together.merge(first.setdefault(group, name), name)
+    return {
+        name: min((named[each] for each in those if each in named), default=recording_of(min(those)))
+        for those in together.subsets()
+        for name in those
+    }
 
 
 def read_groups(table: Path, recordings: Collection[str]) -> dict[str, str]:

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib as mpl
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from birdlab.audio.grid import Sides
 from birdlab.files import replacing
 
 # Whoever logs at INFO, as Hydra does, would read of every table of every font in a PDF.
@@ -68,7 +69,7 @@ class Extent:
 
     duration_s: float
     sample_rate: int
-    sides: Literal["two", "one"]
+    sides: Sides
 
     @property
     def limits(self) -> tuple[float, float, float, float]:

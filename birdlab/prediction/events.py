@@ -1,5 +1,6 @@
 """Events: where something sounds, single sounds or boxes as people draw them."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -37,11 +38,24 @@ class Event:
     label_score: float = float("nan")
 
 
-def settled(events: Iterable[Event], duration_s: float, label: str) -> list[Event]:
-    """Events of one label, by begin, within the recording: its last window may have been filled up."""
-    inside = (replace(event, end_s=min(event.end_s, duration_s), label=label) for event in events)
+def settled(
+    events: Iterable[Event], duration_s: float, label: str, highest_hz: float = math.inf
+) -> list[Event]:
+    """Events of one label, by begin, within the recording.
+
+    Its last window may have been filled up, and its rate may be lower than what the network hears.
+    """
+    inside = (
+        replace(
+            event,
+            end_s=min(event.end_s, duration_s),
+            high_hz=min(event.high_hz, highest_hz),
+            label=label,
+        )
+        for event in events
+    )
     return sorted(
-        (event for event in inside if event.begin_s < event.end_s),
+        (event for event in inside if event.begin_s < event.end_s and event.low_hz < event.high_hz),
         key=lambda event: (event.begin_s, event.low_hz),
     )
 

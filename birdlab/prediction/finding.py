@@ -1,5 +1,7 @@
 """From probabilities, as they stream by, to the events of a recording."""
 
+import math
+
 from birdlab.audio.grid import Grid
 from birdlab.prediction.components import Components
 from birdlab.prediction.events import BOX_EDGE, Event, boxes, settled
@@ -24,12 +26,13 @@ class Finder:
         """Look at the next columns [F, T] of the recording."""
         self._events += self._components.see(probabilities)
 
-    def finish(self, duration_s: float, label: str = "bird") -> list[Event]:
+    def finish(self, duration_s: float, label: str = "bird", highest_hz: float = math.inf) -> list[Event]:
         """All events, by begin.
 
         Args:
             duration_s: of the recording; what lasts longer, in a window that was filled up, is cut there.
             label: what they are.
+            highest_hz: that the recording can hold, half its rate; what reaches higher is cut there.
         """
-        events = settled(self._events + self._components.finish(), duration_s, label)
+        events = settled(self._events + self._components.finish(), duration_s, label, highest_hz)
         return boxes(events) if self._boxes else events

@@ -4,6 +4,7 @@
 ``birdlab.load`` with a run that names species.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,7 +104,9 @@ class Predictor:
         probabilities = joined(list(stitched(self.network, mono)))
         finder = Finder(grid, chosen, boxes=boxes)
         finder.see(probabilities)
-        events = finder.finish(len(samples) / sample_rate, foreground(self.network))
+        events = finder.finish(
+            len(samples) / sample_rate, foreground(self.network), highest_hz=sample_rate / 2
+        )
         if self.namer is not None:
             events = self._named(events, samples, sample_rate, min_confidence)
         return Prediction(
@@ -191,8 +194,10 @@ def _mono(samples: Audio, sample_rate: int, wanted_rate: int) -> Iterator[Audio]
     return mono_at([samples.reshape(len(samples), -1)], sample_rate, wanted_rate)
 
 
-def _checked(audio: NDArray[Any], sample_rate: float) -> Audio:
-    if audio.ndim not in {1, 2} or audio.size == 0 or sample_rate <= 0:
+def _checked(audio: NDArray[Any], sample_rate: Any) -> Audio:
+    if not (isinstance(sample_rate, int | float | np.number) and 1 <= sample_rate < math.inf):
+        raise BirdlabError(f"sample_rate={sample_rate}: give that of the audio in Hz.")
+    if audio.ndim not in {1, 2} or audio.size == 0:
         raise BirdlabError(
             f"audio of shape {list(audio.shape)} at {sample_rate} Hz: expected [n] or [n, channels] with "
             "samples."

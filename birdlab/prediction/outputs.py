@@ -129,7 +129,7 @@ class Marking:
                     denoised.see(stretch)
             if denoised is not None:
                 denoised.finish()
-            events = finder.finish(source.duration_s, foreground(network))
+            events = finder.finish(source.duration_s, foreground(network), source.highest_hz)
             if self.namer is not None and source.recording is not None:
                 read = _reader(each.path, self.namer.sample_rate)
                 events = named(events, source.duration_s, self.namer, read, wanted.min_confidence)

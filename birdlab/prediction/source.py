@@ -47,6 +47,12 @@ class Source:
         return grid.samples(self.image.shape[1]) / grid.sample_rate
 
     @property
+    def highest_hz(self) -> float:
+        """That it can hold."""
+        rate = self.network.grid.sample_rate if self.recording is None else self.recording.sample_rate
+        return rate / 2
+
+    @property
     def one_window(self) -> bool:
         """Whether one mask picture holds all of it."""
         grid = self.network.grid

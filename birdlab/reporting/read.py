@@ -17,6 +17,7 @@ from birdlab.errors import BirdlabError
 from birdlab.loggers import read_history
 from birdlab.metrics import ReliabilityCurve
 from birdlab.run import Run
+from birdlab.trained_on import STARTS
 
 Status = Literal["finished", "failed", "interrupted", "pruned", "running", "damaged", "repeated"]
 Content = TypeVar("Content")
@@ -139,6 +140,14 @@ def common_parent(directories: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([directory.parent for directory in directories]))
 
 
+def _from_here(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What networks start from, as one would type it here: a run's config says it in full."""
+    here = Path.cwd()
+    starts = {key: Path(config[key]) for key in STARTS if isinstance(config.get(key), str)}
+    near = {key: str(path.relative_to(here)) for key, path in starts.items() if path.is_relative_to(here)}
+    return {**config, **near}
+
+
 def read_run(directory: Path, name: str) -> RunRecord:
     """One run; what can't be read is left out and said in ``reason``."""
     run = Run(directory)
@@ -162,7 +171,7 @@ def read_run(directory: Path, name: str) -> RunRecord:
 
     provenance = tried("provenance.json", lambda: run.read_json("provenance.json")) or {}
     metrics = tried("metrics.json", lambda: run.read_json("metrics.json")) or {}
-    config = tried("config.yaml", lambda: flat(_plain_config(run))) or {}
+    config = tried("config.yaml", lambda: _from_here(flat(_plain_config(run)))) or {}
     history = tried("metrics.csv", lambda: read_history(directory / "metrics.csv")) or []
     samples = tried("scores.csv", lambda: _read_table(run.scores)) or []
     reference_samples = tried("references.csv", lambda: _read_table(run.references)) or []

@@ -62,7 +62,9 @@ class Command:
         Returns:
             The exit code; negative for the signal that ended it.
         """
-        words = going_on(Run(self.directory), trust="trust=true" in self.words) or self.words
+        # What this very command began, and a cluster cut short, is its own: no config from elsewhere.
+        ours = not any(word.startswith("resume=") for word in self.words)
+        words = going_on(Run(self.directory), trust=ours or "trust=true" in self.words) or self.words
         where = ("hydra.mode=RUN", f"hydra.run.dir={quoted(str(self.directory))}")
         command = [sys.executable, "-m", "birdlab.train", *self.options, *words, *self.hydra, *where]
         with (

@@ -138,6 +138,24 @@ def test_what_a_table_groups_stays_together(tmp_path: Path) -> None:
         source.splits()
 
 
+def test_channels_stay_together_whatever_a_table_says_of_one(tmp_path: Path) -> None:
+    for name in [f"XC{number}_{side}" for number in range(10) for side in ("left", "right")]:
+        soundfile.write(tmp_path / f"{name}.wav", sine(5000, 0.2, 0.3, 0.5), RATE)
+        (tmp_path / f"{name}.txt").write_text("0.2\t0.3\tbird\n")
+    table = tmp_path / "who.tsv"
+    table.write_text("recording,group\n" + "".join(f"XC{n}_left,site{n // 2}\n" for n in range(10)))
+    splits = AnnotatedAudio(root=tmp_path, groups=table, fractions=(0.6, 0.2, 0.2)).splits()
+    names = {split: {sample.id.split("@")[0] for sample in samples} for split, samples in splits.items()}
+    assert {split: len(those) for split, those in names.items()} == {"train": 12, "val": 4, "test": 4}
+    for those in names.values():
+        assert {name.replace("left", "right") for name in those if "left" in name} == {
+            name for name in those if "right" in name
+        }
+    assert {sample.group for samples in splits.values() for sample in samples} == {
+        f"site{number}" for number in range(5)
+    }
+
+
 def test_each_label_is_in_every_fold(tmp_path: Path) -> None:
     for number in range(12):
         soundfile.write(tmp_path / f"XC{70_000 + number}.wav", np.zeros(RATE), RATE)

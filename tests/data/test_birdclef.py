@@ -310,6 +310,12 @@ def test_recordings_that_soundscapes_displace_are_trained_on(birds: ModuleType, 
     assert {sample.id[:4] for sample in splits["test"]} == {"7019"}
 
 
+def test_recordings_that_soundscapes_displace_are_counted(birds: ModuleType, soundscapes: Path) -> None:
+    settings = {"species": None, "multilabel": True, "segments": 5, "segment_s": 1.0}
+    made = source(birds, soundscapes, **settings, soundscapes="test", fractions=(0.5, 0.25, 0.25))
+    assert made.assigned() == made.splits()
+
+
 def test_soundscapes_that_cannot_be_read_are_named_or_skipped(birds: ModuleType, soundscapes: Path) -> None:
     settings = {"species": None, "multilabel": True, "segments": 5, "segment_s": 1.0, "soundscapes": "test"}
     settings |= {"fractions": (0.5, 0.5, 0)}

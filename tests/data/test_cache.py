@@ -354,3 +354,35 @@ class Even(SegmentationSource):
         found.append(int(build(source, tmp_path / "cache")["images"][0, 0, 0]))
     sys.modules.pop("even_data_set")
     assert found == [17, 34]
+
+
+def test_settings_of_ones_own_decide_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = """
+from dataclasses import dataclass
+import numpy as np
+from birdlab.data.source import SPLITS, Sample, SegmentationSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grey(SegmentationSource):
+    grey: int = 17
+
+    def splits(self):
+        return {split: [Sample(id=split, group=split)] for split in SPLITS}
+
+    def read(self, sample):
+        return np.full((4, 4), self.grey, np.uint8), np.zeros((4, 4), np.uint8)
+
+    def settings(self):
+        return "those that are shipped"
+"""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "grey_data_set.py").write_text(code)
+    kind = importlib.import_module("grey_data_set").Grey
+    found = [
+        int(build(kind(image_size=(4, 4), grey=grey), tmp_path / "cache")["images"][0, 0, 0])
+        for grey in (17, 34)
+    ]
+    sys.modules.pop("grey_data_set")
+    assert found == [17, 34]

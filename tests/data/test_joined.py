@@ -91,6 +91,8 @@ def test_parts_that_are_not_there(joined: Joined) -> None:
 def test_settings_of_parts_are_said_where_they_count(joined: Joined) -> None:
     with pytest.raises(BirdlabError, match=r"data\.folds: each part has its own\. Set data\.parts\.NAME"):
         replace(joined, folds=5)
+    with pytest.raises(BirdlabError, match=r"data\.fold: each part has its own\."):
+        replace(joined, fold=3)
     odd = replace(joined.parts["low"], window_s=1.0)
     with pytest.raises(BirdlabError, match=r"data\.parts\.low\.window_s=1\.0: .* Set data\.window_s"):
         replace(joined, parts={"low": odd})
@@ -135,3 +137,13 @@ def test_a_call_of_mixtures_that_is_tested_elsewhere_is_refused(joined: Joined, 
     )
     with pytest.raises(BirdlabError, match=r"is heard in mixtures of train and stands in test, too"):
         replace(joined, parts={"mixtures": mixtures, "tested": tested}, testing=("tested",)).splits()
+
+
+def test_a_recording_in_two_parts_stands_on_one_side(joined: Joined) -> None:
+    low = joined.parts["low"]
+    again = replace(low, seed=1)
+    assert again.splits() != low.splits()
+    with pytest.raises(BirdlabError, match=r"recording 'XC\d' stands in .* and in .*divide them alike"):
+        replace(joined, parts={"low": low, "again": again}).splits()
+    both = replace(joined, parts={"low": low, "again": low}).splits()
+    assert [len(both[split]) for split in ("train", "val", "test")] == [4, 2, 2]

@@ -122,6 +122,18 @@ def test_finish_folds_only_when_asked():
     assert folded == {**fold(splits, 5, 2, 0), "train": sorted(folded["train"], key=lambda sample: sample.id)}
 
 
+def test_a_fold_without_folds_is_refused():
+    splits: dict[Split, list[Sample]] = {"train": samples(list("abcd")), "val": samples(["e"]), "test": []}
+    with pytest.raises(BirdlabError, match=r"data\.fold=2 says nothing without data\.folds"):
+        finish(splits, Nothing(fold=2))
+
+
+@pytest.mark.parametrize(("key", "said"), [("sides", "two or one"), ("picture", "magnitude or level")])
+def test_misspelt_settings_of_pictures_are_refused(key, said):
+    with pytest.raises(BirdlabError, match=rf"data\.{key}=Two: give {said}"):
+        Nothing(**{key: "Two"})
+
+
 def test_caps_are_nested_draws():
     splits: dict[Split, list[Sample]] = {
         "train": samples([f"r{n:02}" for n in range(50)]),

@@ -116,3 +116,27 @@ def test_a_launcher_without_its_package_says_how_to_get_it(
     monkeypatch.setattr(JoblibLauncher, "package", "no_such_package")
     with pytest.raises(BirdlabError, match=r"pip install 'birdlab\[sweeps\]'"):
         launcher(JoblibLauncher(), tmp_path)
+
+
+def test_what_a_command_began_is_gone_on_with_and_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster may queue it again; a config from elsewhere comes with ``resume=``."""
+    said: list[list[str]] = []
+
+    class Process:
+        def __init__(self, words: list[str], **_: object) -> None:
+            said.append(words[3:-2])
+
+        __enter__, __exit__ = (lambda self: self), (lambda *_: None)
+        wait = staticmethod(lambda: 0)
+
+    monkeypatch.setattr(launchers.subprocess, "Popen", Process)
+    run = tmp_path / "000"
+    own, other = Command(run, (), ("loss=mine",), ()), Command(run, (), (f"resume={run}",), ())
+    own()
+    run.mkdir()
+    (run / "config.yaml").touch()
+    own()
+    other()
+    assert said == [["loss=mine"], [f"resume={run}", "trust=true"], [f"resume={run}"]]

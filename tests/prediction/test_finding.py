@@ -35,3 +35,10 @@ def test_nothing_outlasts_the_recording() -> None:
     finder = Finder(GRID, 0.5)
     finder.see(song())
     assert [event.end_s for event in finder.finish(0.05)] == pytest.approx([0.05], abs=1e-3)
+
+
+def test_nothing_reaches_above_what_the_recording_holds() -> None:
+    finder = Finder(GRID, 0.5)
+    finder.see(song())
+    assert {event.high_hz for event in finder.finish(1.0, highest_hz=1500)} == {1500}
+    assert finder.finish(1.0, highest_hz=1000) == []

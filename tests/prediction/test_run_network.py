@@ -303,6 +303,9 @@ def test_audio_that_would_be_misread_is_refused(loud_tones: Network) -> None:
         predictor.predict(np.zeros(800, np.int16), 8000)
     with pytest.raises(BirdlabError, match=r"\[2, 800\]: more channels than samples. Transpose it"):
         predictor.predict(np.zeros((2, 800)), 8000)
+    for rate in (0, float("nan"), float("inf"), None):
+        with pytest.raises(BirdlabError, match=f"sample_rate={rate}: give that of the audio in Hz"):
+            predictor.predict(np.zeros(800), rate)  # type: ignore[arg-type]
 
 
 def test_events_of_the_library_end_with_the_audio(

@@ -112,3 +112,15 @@ def test_reliability_is_read_as_runs_write_it(tmp_path: Path, made_run: MakeRun)
     assert counted == "pixels"
     for name, expected in vars(curve).items():
         torch.testing.assert_close(getattr(found, name), expected, equal_nan=True)
+
+
+def test_what_a_network_starts_from_is_said_as_one_would_type_it(
+    tmp_path: Path, made_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made_run(tmp_path / "run")
+    with (run / "config.yaml").open("a") as file:
+        file.write(f"start_from: {tmp_path / 'outputs/first'}\n")
+    monkeypatch.chdir(tmp_path)
+    assert read_run(run, "run").config["start_from"] == "outputs/first"
+    monkeypatch.chdir(run)
+    assert read_run(run, "run").config["start_from"] == str(tmp_path / "outputs/first")

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from birdlab.audio import io
-from birdlab.audio.grid import as_picture
+from birdlab.audio.grid import Sides, as_picture
 from birdlab.data.png import write_image
 from birdlab.data.source import Split
 from birdlab.data.synthesis.backgrounds import EXTRA_LAYERS, LAYERS, QUIET, RECORDER_DB
@@ -57,7 +56,7 @@ class Collection:
     parent: Path
     recipe: Recipe
     seed: int
-    sides: Literal["two", "one"]
+    sides: Sides
 
     @property
     def parameters(self) -> dict[str, object]:
