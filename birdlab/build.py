@@ -9,6 +9,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning import Callback, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -120,7 +121,7 @@ def _instantiate(node: DictConfig | None, **built: Any) -> Any:
         cause = error.__cause__ or error
         if isinstance(cause, BirdlabError):
             raise cause from None
-        if isinstance(cause, ValueError | TypeError):
+        if isinstance(cause, ValueError | TypeError | MisconfigurationException):
             raise BirdlabError(f"{node.get('_target_')}: {cause}") from error
         for target in targets(node):
             parameters(target)  # says of one that can't be imported what to install

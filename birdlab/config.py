@@ -1,6 +1,7 @@
 """The configs in conf/: where they lie, composing them, and the mistakes found before any time is spent."""
 
 import difflib
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -137,13 +138,21 @@ def check(cfg: DictConfig) -> None:
             f"data.image_size={size}: give rows and columns, two whole numbers: data.image_size=[128,192]."
         )
     _check_imagenet(cfg)
-    for key in ("trainer.max_epochs", "optimizer.lr"):
+    for key, least in (("trainer.max_epochs", -1), ("optimizer.lr", 0)):
         value = OmegaConf.select(cfg, key)
-        if not isinstance(value, int | float | None):
-            raise BirdlabError(f"{key}={value}, but it must be a number.")
+        if not (value is None or (isinstance(value, int | float) and value >= least)):
+            raise BirdlabError(f"{key}={value}, but it must be a number, at least {least}.")
     for key in ("max_epochs", "max_steps", "limit_train_batches"):
         if OmegaConf.select(cfg, f"trainer.{key}") in (0, False):
             raise BirdlabError(f"trainer.{key}=0: nothing would be trained. Give more, or leave it out.")
+    for split in ("train", "val", "test"):
+        value = OmegaConf.select(cfg, f"trainer.limit_{split}_batches")
+        # Lightning takes whole numbers for counts and others for shares.
+        most = 1 if isinstance(value, float) else math.inf
+        if value is not None and not (isinstance(value, int | float) and 0 <= value <= most):
+            raise BirdlabError(
+                f"trainer.limit_{split}_batches={value}: give how many, or a share from 0.0 to 1.0."
+            )
     for key, allowed in (("limit_val_batches", True), ("limit_test_batches", True), ("fast_dev_run", False)):
         value = OmegaConf.select(cfg, f"trainer.{key}")
         if value is not None and bool(value) != allowed:

@@ -83,11 +83,6 @@ class AnnotatedAudio(SegmentationSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "root", Path(self.root).expanduser())
-        for key in ("labels", "groups"):
-            if (given := getattr(self, key)) is not None:
-                object.__setattr__(self, key, Path(given).expanduser())
-        object.__setattr__(self, "fractions", tuple(self.fractions))
         front_end = self.spectrogram
         check_truth(self.truth)
         check_window(self.window_s, self.hop_s, front_end.window_length / front_end.sample_rate)

@@ -53,7 +53,7 @@ class BirdCLEF(Recordings):
     soundscapes: Literal["val", "test"] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "root", Path(self.root).expanduser())
+        super().__post_init__()
         if self.on_error not in ("raise", "skip"):
             raise BirdlabError(f"data.on_error={self.on_error}: give raise or skip.")
         if self.soundscapes not in (None, "val", "test"):
@@ -73,7 +73,6 @@ class BirdCLEF(Recordings):
                 f"data.origins={origins}: give a list of species for each collection, such as "
                 "data.origins={zoo:[owl,wren]}."
             )
-        super().__post_init__()
 
     def recordings(self) -> list[Recording]:
         """See `Recordings.recordings`."""

@@ -81,10 +81,6 @@ class ImageFolders(SegmentationSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "root", Path(self.root).expanduser())
-        if self.groups is not None:
-            object.__setattr__(self, "groups", Path(self.groups).expanduser())
-        object.__setattr__(self, "fractions", tuple(self.fractions))
         values = list(self.classes)
         if len(values) < 2 or not all(isinstance(value, int) and 0 <= value <= 255 for value in values):
             raise BirdlabError(

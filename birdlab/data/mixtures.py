@@ -127,10 +127,6 @@ class Mixtures(SegmentationSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "calls", Path(self.calls).expanduser())
-        object.__setattr__(self, "noise", Path(self.noise).expanduser())
-        object.__setattr__(self, "snr_db", tuple(self.snr_db))
-        object.__setattr__(self, "fractions", tuple(self.fractions))
         if self.window_s is None or self.hop_s is not None:
             raise BirdlabError(
                 f"data.window_s={self.window_s}, data.hop_s={self.hop_s}: mixtures are made as long as "
@@ -138,7 +134,7 @@ class Mixtures(SegmentationSource):
             )
         front_end = self.spectrogram
         check_window(self.window_s, None, front_end.window_length / front_end.sample_rate)
-        if len(self.snr_db) != 2 or not self.snr_db[0] <= self.snr_db[1]:
+        if not self.snr_db[0] <= self.snr_db[1]:
             raise BirdlabError(f"data.snr_db={list(self.snr_db)}: give [lowest, highest] in dB.")
         check_truth(self.truth)
         if self.fold_tests:

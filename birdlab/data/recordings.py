@@ -68,9 +68,7 @@ class Recordings(SpeciesSource):
     fractions: tuple[float, float, float] = (0.7, 0.15, 0.15)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "fractions", tuple(self.fractions))
-        if self.masks is not None:
-            object.__setattr__(self, "masks", Path(self.masks).expanduser())
+        super().__post_init__()
         named: object = self.species
         if named is not None and not isinstance(named, int):
             if not isinstance(named, Sequence) or isinstance(named, str) or len(set(named)) < len(named):
@@ -93,7 +91,6 @@ class Recordings(SpeciesSource):
             raise BirdlabError(f"data.length_factor={self.length_factor}: give a number above 0.")
         if not 0 <= self.secondary_target <= 1:
             raise BirdlabError(f"data.secondary_target={self.secondary_target}: give a share from 0 to 1.")
-        super().__post_init__()
 
     @abstractmethod
     def recordings(self) -> list[Recording]:

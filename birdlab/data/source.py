@@ -1,10 +1,11 @@
 """What every data set is to birdlab: samples in three splits, and what of each is kept in the cache."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -95,6 +96,21 @@ class Source(ABC):
     fold_tests: bool = False
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """A config has text for a path and a list for a pair: hold what the attributes are declared as.
+
+        Raises:
+            BirdlabError: if there are too many numbers, or too few.
+        """
+        for key, hint in _hints(type(self)).items():
+            if (given := getattr(self, key, None)) is None:
+                continue
+            if hint in (Path, Path | None):
+                object.__setattr__(self, key, Path(given).expanduser())
+            elif get_origin(hint) is tuple:
+                example = list(getattr(type(self), key))
+                object.__setattr__(self, key, _numbers(f"data.{key}", given, get_args(hint), example))
+
     @property
     @abstractmethod
     def fields(self) -> Mapping[str, Field]:
@@ -130,6 +146,19 @@ class Source(ABC):
         return repr(replace(self, n_train=None, n_val=None, n_test=None))
 
 
+@cache
+def _hints(kind: type[Source]) -> Mapping[str, Any]:
+    return get_type_hints(kind)
+
+
+def _numbers(key: str, given: Any, kinds: tuple[type, ...], example: list[Any]) -> tuple[Any, ...]:
+    """As many as there are kinds, of these kinds: -10 and -10.0 are one data set."""
+    numbers = isinstance(given, Sequence) and all(isinstance(each, int | float) for each in given)
+    if not numbers or len(given) != len(kinds):
+        raise BirdlabError(f"{key}={given}: give {len(kinds)} numbers, such as {key}={example}.")
+    return tuple(kind(each) for kind, each in zip(kinds, given, strict=True))
+
+
 @dataclass(frozen=True, kw_only=True)
 class SegmentationSource(Source):
     """A data set for segmentation: of each sample an image and a mask.
@@ -157,6 +186,7 @@ class SegmentationSource(Source):
     hop_s: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for key, allowed in (("picture", get_args(Picture)), ("sides", get_args(Sides))):
             if (given := getattr(self, key)) not in allowed:
                 raise BirdlabError(f"data.{key}={given}: give {' or '.join(allowed)}.")

@@ -80,6 +80,7 @@ class SpeciesSource(Source):
     prior: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.segments, int) or self.segments < 1:
             raise BirdlabError(f"data.segments={self.segments}: a stack holds a whole number of segments.")
         shortest_s = self.hop / self.sample_rate

@@ -43,10 +43,7 @@ class Synthetic(SegmentationSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "root", Path(self.root).expanduser())
         object.__setattr__(self, "size", dict(self.size))
-        # Floats, so that -10 and -10.0 are one collection.
-        object.__setattr__(self, "snr_db", tuple(float(limit) for limit in self.snr_db))
         if unknown := set(self.size) - set(SPLITS):
             raise BirdlabError(f"data.size has {sorted(unknown)}: its keys are {', '.join(SPLITS)}.")
         if any(not isinstance(size, int) or size < 0 for size in self.size.values()):

@@ -75,15 +75,13 @@ class SyntheticSpecies(Recordings):
     segment_s: float | None = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "root", Path(self.root).expanduser())
-        object.__setattr__(self, "snr_db", tuple(float(limit) for limit in self.snr_db))
-        if len(self.snr_db) != 2 or not self.snr_db[0] <= self.snr_db[1]:
+        super().__post_init__()
+        if not self.snr_db[0] <= self.snr_db[1]:
             raise BirdlabError(f"data.snr_db={list(self.snr_db)}: give the lowest and the highest, in dB.")
         if not isinstance(self.size, int) or self.size < 1:
             raise BirdlabError(f"data.size={self.size}: give the number of recordings of a species.")
         if isinstance(self.species, int) and not 1 <= self.species <= synthesis.MOST:
             raise BirdlabError(f"data.species={self.species}: there are 1 to {synthesis.MOST} species.")
-        super().__post_init__()
 
     @property
     def folder(self) -> Path:
