@@ -88,7 +88,10 @@ def main(
         int, typer.Option(min=1, help="Events on that page, the surest of every file.")
     ] = summaries.MOST_EVENTS,
     boxes: Annotated[
-        bool, typer.Option("--boxes", help="Boxes as people draw them, pauses included, not single sounds.")
+        bool,
+        typer.Option(
+            "--boxes", help="Boxes as people draw them, with pauses and harmonics, not single sounds."
+        ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
     trust: Trust = False,

@@ -208,7 +208,7 @@ def test_mistakes_end_at_once_without_a_run(
 
 def test_a_sweep_goes_on_past_a_job_that_fails(tmp_path: Path, tiny_pairs: Path) -> None:
     done = train(
-        "optimizer.lr=-1,0.01", "hydra.sweep.dir=sweep", "-m", cwd=tmp_path, data=tiny_pairs, check=False
+        "optimizer.lr=1e30,0.01", "hydra.sweep.dir=sweep", "-m", cwd=tmp_path, data=tiny_pairs, check=False
     )
     assert done.returncode != 0
     finished = sorted(path.parent.name for path in (tmp_path / "sweep").glob("*/metrics.json"))

@@ -1,7 +1,7 @@
 """Events: where something sounds, single sounds or boxes as people draw them."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +12,11 @@ from birdlab.audio.grid import Grid
 JOIN_S = 0.1
 """Boxes, as people draw them, hold the short pauses between the syllables of one song."""
 
-BOX_EDGE = 0.3
+SHARED = 0.5
+"""What belongs to one box shares at least this part of the two extents' union: of time, as a call and its
+harmonics do, or of the band, as the syllables of a song do."""
+
+BOX_EDGE = 0.2
 """They leave out what sticks out: their first and last row, and column, hold at least this share of what the
 fullest one does (`birdlab.prediction.components.Components`)."""
 
@@ -61,9 +65,10 @@ def settled(
 
 
 def boxes(events: Iterable[Event], join_s: float = JOIN_S) -> list[Event]:
-    """Events as people draw them: one box for what shares a band and follows within ``join_s``.
+    """Events as people draw them.
 
-    The score of a box is the highest of its events'.
+    One box is drawn around what sounds at the same time, and then around what follows within ``join_s`` in
+    the same band; `SHARED` says what is the same. The score of a box is the highest of its events'.
 
     Args:
         events: in any order.
@@ -72,15 +77,42 @@ def boxes(events: Iterable[Event], join_s: float = JOIN_S) -> list[Event]:
     Returns:
         Boxes by begin.
     """
+    calls = _merged(events, 0.0, _at_the_same_time)
+    return _merged(calls, join_s, _in_the_same_band)
+
+
+def _at_the_same_time(one: Event, other: Event) -> bool:
+    return _same(one.begin_s, one.end_s, other.begin_s, other.end_s)
+
+
+def _in_the_same_band(one: Event, other: Event) -> bool:
+    return _same(one.low_hz, one.high_hz, other.low_hz, other.high_hz)
+
+
+def _same(low: float, high: float, other_low: float, other_high: float) -> bool:
+    """Whether two extents share enough of their union."""
+    shared = min(high, other_high) - max(low, other_low)
+    return shared >= SHARED * (max(high, other_high) - min(low, other_low))
+
+
+def _merged(events: Iterable[Event], pause_s: float, belong: Callable[[Event, Event], bool]) -> list[Event]:
+    """Boxes around events that belong together, by begin; between them are pauses of at most so long."""
     done: list[Event] = []
     growing: list[Event] = []
-    for event in sorted(events, key=lambda each: (each.begin_s, each.low_hz)):
-        done += [box for box in growing if box.end_s + join_s < event.begin_s]
-        growing = [box for box in growing if box.end_s + join_s >= event.begin_s]
-        mine = [box for box in growing if box.low_hz <= event.high_hz and event.low_hz <= box.high_hz]
-        growing = [box for box in growing if box not in mine]
-        growing.append(_around([*mine, event]))
-    return sorted(done + growing, key=lambda each: (each.begin_s, each.low_hz))
+    for event in sorted(events, key=_place):
+        done += [box for box in growing if box.end_s + pause_s < event.begin_s]
+        growing = [box for box in growing if box.end_s + pause_s >= event.begin_s]
+        # Grown, a box may hold enough of another one.
+        while mine := [box for box in growing if belong(box, event)]:
+            growing = [box for box in growing if box not in mine]
+            event = _around([*mine, event])
+        growing.append(event)
+    return sorted(done + growing, key=_place)
+
+
+def _place(event: Event) -> tuple[float, float, float, float]:
+    """By begin; of those that begin together, always the same one first."""
+    return event.begin_s, event.low_hz, event.end_s, event.high_hz
 
 
 def _around(events: list[Event]) -> Event:

@@ -14,7 +14,7 @@ class Finder:
     Args:
         grid: the spectrogram whose cells the probabilities are of.
         threshold: of a cell of bird.
-        boxes: events are boxes as people draw them, which hold pauses, and not single sounds.
+        boxes: events are boxes as people draw them, with pauses and harmonics, and not single sounds.
     """
 
     def __init__(self, grid: Grid, threshold: float, *, boxes: bool = False) -> None:

@@ -87,8 +87,8 @@ class Predictor:
             audio: float [n] or [n, channels], full scale is 1; the network hears the mean of the channels.
             sample_rate: Hz.
             threshold: in 0..1; None is the one that validation data chose.
-            boxes: events are boxes as people draw them, pauses included, and not single sounds; the mask is
-                the same.
+            boxes: events are boxes as people draw them, with pauses and harmonics, and not single sounds; the
+                mask is the same.
             min_confidence: events whose likeliest species is less likely than this stay "bird". None names
                 every event by a network that knows one species at a time, and by others what is more likely
                 than not.

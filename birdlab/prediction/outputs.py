@@ -43,7 +43,7 @@ class Wanted:
         mask, overlay: pictures; None makes them of what lasts no longer than ten minutes.
         denoised: the recording with everything else turned down.
         floor_db: by how much.
-        boxes: events are boxes as people draw them, which hold pauses, and not single sounds.
+        boxes: events are boxes as people draw them, with pauses and harmonics, and not single sounds.
         min_confidence: of a species; events of less keep the label of all foreground.
     """
 

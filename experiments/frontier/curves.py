@@ -23,7 +23,6 @@ MASKS = {
 }
 BOXES = {
     "energy": ("energy threshold", GREY),
-    "masks": ("adapted to the sound in boxes", ORANGE),
     "boxes": ("adapted to boxes", BLUE),
     "boxes_ensemble": ("adapted to boxes, three seeds together", GREEN),
 }
