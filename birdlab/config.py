@@ -1,13 +1,12 @@
 """The configs in conf/: where they lie, composing them, and the mistakes found before any time is spent."""
 
 import difflib
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 from filelock import FileLock
@@ -129,7 +128,7 @@ def check(cfg: DictConfig) -> None:
     _check_choice(cfg, "memory_format", ["auto", "contiguous", "channels_last"])
     for key, (least, may_be_null) in _COUNTS.items():
         value = OmegaConf.select(cfg, key)
-        whole = isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**32
+        whole = _is_whole(value) and least <= value < 2**32
         if not (whole or (value is None and may_be_null)):
             raise BirdlabError(f"{key}={value}, but it must be a whole number, at least {least}.")
     size = OmegaConf.select(cfg, "data.image_size")
@@ -140,16 +139,15 @@ def check(cfg: DictConfig) -> None:
     _check_imagenet(cfg)
     for key, least in (("trainer.max_epochs", -1), ("optimizer.lr", 0)):
         value = OmegaConf.select(cfg, key)
-        if not (value is None or (isinstance(value, int | float) and value >= least)):
+        if not (value is None or (_is_number(value) and value >= least)):
             raise BirdlabError(f"{key}={value}, but it must be a number, at least {least}.")
     for key in ("max_epochs", "max_steps", "limit_train_batches"):
         if OmegaConf.select(cfg, f"trainer.{key}") in (0, False):
             raise BirdlabError(f"trainer.{key}=0: nothing would be trained. Give more, or leave it out.")
     for split in ("train", "val", "test"):
         value = OmegaConf.select(cfg, f"trainer.limit_{split}_batches")
-        # Lightning takes whole numbers for counts and others for shares.
-        most = 1 if isinstance(value, float) else math.inf
-        if value is not None and not (isinstance(value, int | float) and 0 <= value <= most):
+        # What Lightning takes: shares up to 1.0, and above counts, which are whole.
+        if value is not None and not (_is_number(value) and value >= 0 and (value <= 1 or value % 1 == 0)):
             raise BirdlabError(
                 f"trainer.limit_{split}_batches={value}: give how many, or a share from 0.0 to 1.0."
             )
@@ -176,7 +174,15 @@ def _check_imagenet(cfg: DictConfig) -> None:
 def _is_size(value: object) -> bool:
     if not isinstance(value, ListConfig) or len(value) != 2:
         return False
-    return all(isinstance(side, int) and side > 0 for side in value)
+    return all(_is_whole(side) and side > 0 for side in value)
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, float) or _is_whole(value)
 
 
 def check_keys(cfg: DictConfig) -> None:

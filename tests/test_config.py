@@ -2,13 +2,14 @@
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import yaml
 from omegaconf import OmegaConf
 
 from birdlab import config
-from birdlab.build import build_task
+from birdlab.build import build_task, build_trainer
 from birdlab.errors import BirdlabError
 from birdlab.run import Run
 
@@ -41,6 +42,8 @@ from birdlab.run import Run
         (["trainer.limit_train_batches=0.0"], r"trainer.limit_train_batches=0: nothing would be trained"),
         (["trainer.limit_train_batches=-1"], r"trainer.limit_train_batches=-1: give how many, or a share"),
         (["trainer.limit_test_batches=2.5"], r"trainer.limit_test_batches=2.5: give how many, or a share"),
+        (["trainer.limit_test_batches=true"], r"trainer.limit_test_batches=True: give how many, or a share"),
+        (["optimizer.lr=true"], r"optimizer.lr=True, but it must be a number, at least 0"),
         (["optimizer.lr=-1"], r"optimizer.lr=-1, but it must be a number, at least 0"),
         (["seed=-1"], r"seed=-1, but it must be a whole number, at least 0"),
         (["data.n_train=0"], r"data.n_train=0, but it must be a whole number, at least 1"),
@@ -48,6 +51,7 @@ from birdlab.run import Run
         (["data.image_size=128"], r"data.image_size=128: give rows and columns, two whole numbers"),
         (["data.image_size=[128]"], r"data.image_size=\[128\]: give rows"),
         (["data.image_size=[0,128]"], r"data.image_size=\[0, 128\]: give rows"),
+        (["data.image_size=[128,true]"], r"data.image_size=\[128, True\]: give rows"),
         (["data.image_size=[a,b]"], r"data.image_size=\['a', 'b'\]: give rows"),
         (["loss=species_cross_entropy"], r"have to be of one kind, as those of a study"),
         (["model=resnet18"], r"have to be of one kind, as those of a study"),
@@ -191,3 +195,15 @@ def test_windows_that_do_not_divide_into_columns_are_refused_with_one_that_does(
 @pytest.mark.parametrize(("words", "epochs"), [([], 20), (["epochs=5"], 5), (["epochs=50"], 20)])
 def test_a_scale_asks_for_fewer_epochs_and_never_for_more(words: list[str], epochs: int) -> None:
     assert config.compose(["scale=demo", *words]).trainer.max_epochs == epochs
+
+
+@pytest.mark.parametrize("limit", ["2", "2.0", "0.5", "1.0"])
+def test_batches_are_limited_by_a_count_or_a_share(limit: str) -> None:
+    cfg = config.compose([f"trainer.limit_test_batches={limit}"])
+    assert cfg.trainer.limit_test_batches == float(limit)
+
+
+def test_what_lightning_refuses_is_said_without_its_traceback(tmp_path: Path) -> None:
+    cfg = config.compose(["+trainer.overfit_batches=1.5", "trainer.precision=32-true", "logger=csv"])
+    with pytest.raises(BirdlabError, match=r"lightning\.Trainer: .*1\.5 for overfit_batches"):
+        build_trainer(cfg, Run(tmp_path))

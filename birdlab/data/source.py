@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -97,19 +98,19 @@ class Source(ABC):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """A config has text for a path and a list for a pair: hold what the attributes are declared as.
+        """A config has text for a path and a list for numbers: hold what the attributes are declared as.
 
         Raises:
-            BirdlabError: if there are too many numbers, or too few.
+            BirdlabError: if there are too many numbers, or too few, or such as can't be.
         """
-        for key, hint in _hints(type(self)).items():
+        for key, kind in _kinds(type(self)).items():
             if (given := getattr(self, key, None)) is None:
                 continue
-            if hint in (Path, Path | None):
+            if kind is Path:
                 object.__setattr__(self, key, Path(given).expanduser())
-            elif get_origin(hint) is tuple:
-                example = list(getattr(type(self), key))
-                object.__setattr__(self, key, _numbers(f"data.{key}", given, get_args(hint), example))
+            elif get_origin(kind) is tuple and set(get_args(kind)) <= {int, float}:
+                usual = getattr(type(self), key, None)
+                object.__setattr__(self, key, _numbers(f"data.{key}", given, get_args(kind), usual))
 
     @property
     @abstractmethod
@@ -147,16 +148,30 @@ class Source(ABC):
 
 
 @cache
-def _hints(kind: type[Source]) -> Mapping[str, Any]:
-    return get_type_hints(kind)
+def _kinds(source: type[Source]) -> Mapping[str, Any]:
+    """What each attribute is declared as, where it isn't None."""
+    return {key: _without_none(hint) for key, hint in get_type_hints(source).items()}
 
 
-def _numbers(key: str, given: Any, kinds: tuple[type, ...], example: list[Any]) -> tuple[Any, ...]:
+def _without_none(hint: Any) -> Any:
+    others = [each for each in get_args(hint) if each is not NoneType]
+    return others[0] if get_origin(hint) in (Union, UnionType) and len(others) == 1 else hint
+
+
+def _numbers(key: str, given: Any, kinds: tuple[type, ...], usual: tuple[Any, ...] | None) -> tuple[Any, ...]:
     """As many as there are kinds, of these kinds: -10 and -10.0 are one data set."""
-    numbers = isinstance(given, Sequence) and all(isinstance(each, int | float) for each in given)
-    if not numbers or len(given) != len(kinds):
-        raise BirdlabError(f"{key}={given}: give {len(kinds)} numbers, such as {key}={example}.")
+    fit = isinstance(given, Sequence) and len(given) == len(kinds)
+    if not fit or not all(_is_number(each, kind) for kind, each in zip(kinds, given, strict=True)):
+        what = "whole numbers" if set(kinds) == {int} else "numbers"
+        example = f", such as {key}={list(usual)}" if usual else ""
+        raise BirdlabError(f"{key}={given}: give {len(kinds)} {what}{example}.")
     return tuple(kind(each) for kind, each in zip(kinds, given, strict=True))
+
+
+def _is_number(value: object, kind: type) -> bool:
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, int) or (isinstance(value, float) and (kind is float or value.is_integer()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,17 +68,24 @@ def boxes(events: Iterable[Event], join_s: float = JOIN_S) -> list[Event]:
     """Events as people draw them.
 
     One box is drawn around what sounds at the same time, and then around what follows within ``join_s`` in
-    the same band; `SHARED` says what is the same. The score of a box is the highest of its events'.
+    the same band, until no two boxes belong together; `SHARED` says what is the same. Two birds that call at
+    once are one box, too: nothing here tells them from a call and its harmonics. The score of a box is the
+    highest of its events'.
 
     Args:
         events: in any order.
-        join_s: the longest pause inside a box.
+        join_s: seconds.
 
     Returns:
         Boxes by begin.
     """
-    calls = _merged(events, 0.0, _at_the_same_time)
-    return _merged(calls, join_s, _in_the_same_band)
+    found = list(events)
+    while True:
+        before = len(found)
+        calls = _merged(found, 0.0, _at_the_same_time)
+        found = _merged(calls, join_s, _in_the_same_band)
+        if len(found) == before:
+            return found
 
 
 def _at_the_same_time(one: Event, other: Event) -> bool:

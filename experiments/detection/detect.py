@@ -3,13 +3,14 @@
     python experiments/detection/detect.py RUN... --boxes DIR [--noise DIR]
 
 DIR of --boxes has audio/ and labels/ as data=annotated_audio takes it. Events become boxes as people draw
-them (``--boxes``), by every method in the same way. An event and a box match if the intersection of their
-times is at least ``OVERLAPS`` of the union and their bands overlap; each counts once, pairs of the largest
-overlap first. "time_frame_iou" compares the frames of 2 ms in which there is any event with those in any box,
-over all recordings together. No threshold is tuned on these recordings: ``*`` marks a network's own, of its
-validation data, and the others show what lies around it. A run is tested on what it was neither trained nor
-validated on, of --boxes and of --noise; runs of one name are one method, of which the first that hasn't heard
-a recording is asked: give the folds of a cross-validation, of one seed. Where none has heard it, as without
+them (``--boxes``), by every method in the same way, but that scikit-maad's have no cells, of which those that
+stick out could be left out. An event and a box match if the intersection of their times is at least
+``OVERLAPS`` of the union and their bands overlap; each counts once, pairs of the largest overlap first.
+"time_frame_iou" compares the frames of 2 ms in which there is any event with those in any box, over all
+recordings together. No threshold is tuned on these recordings: ``*`` marks a network's own, of its validation
+data, and the others show what lies around it. A run is tested on what it was neither trained nor validated
+on, of --boxes and of --noise; runs of one name are one method, of which the first that hasn't heard a
+recording is asked: give the folds of a cross-validation, of one seed. Where none has heard it, as without
 birds, that is the first fold.
 """
 
