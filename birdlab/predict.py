@@ -75,7 +75,8 @@ def main(
     ] = None,
     mask: Annotated[bool | None, typer.Option(help="Mask pictures. [up to ten minutes]")] = None,
     overlay: Annotated[
-        bool | None, typer.Option(help="Spectrogram with the mask outlined. [up to ten minutes]")
+        bool | None,
+        typer.Option(help="Spectrogram with the mask outlined, or the boxes. [up to ten minutes]"),
     ] = None,
     denoised: Annotated[
         bool | None, typer.Option(help="The recording with everything else turned down. [yes]")

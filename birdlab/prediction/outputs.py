@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -167,7 +168,8 @@ class _Pictures:
 
     def __init__(self, paths: Mapping[str, Path], name: str, network: Network, wanted: Wanted) -> None:
         self._paths, self._name, self._grid, self._wanted = paths, name, network.grid, wanted
-        self._columns = self._page = 0
+        self._columns = 0
+        self._pages: list[Path] = []
         self._mask: MaskTiles | WholeMask | None = None
         self._overlay: Overlay | None = None
         if not paths.keys() & {"mask", "masks", "overlay", "overlays"}:
@@ -178,11 +180,12 @@ class _Pictures:
             self._mask = pictures.WholeMask(network.grid, paths["mask"])
         elif "masks" in paths:
             self._mask = pictures.MaskTiles(network.grid, network.window_columns, paths["masks"], name)
+        outlined = math.inf if wanted.boxes else wanted.threshold
         if "overlay" in paths:
             # One page, whatever rounding makes of ten minutes.
-            self._overlay = pictures.Overlay(network.grid, wanted.threshold, page_s=2 * pictures.PAGE_S)
+            self._overlay = pictures.Overlay(network.grid, outlined, page_s=2 * pictures.PAGE_S)
         elif "overlays" in paths:
-            self._overlay = pictures.Overlay(network.grid, wanted.threshold)
+            self._overlay = pictures.Overlay(network.grid, outlined)
 
     def see(self, stretch: Stretch) -> None:
         self._columns = stretch.end
@@ -195,6 +198,8 @@ class _Pictures:
     def finish(self, events: Sequence[Event]) -> None:
         if self._overlay is not None:
             self._write(self._overlay.finish())
+            if self._wanted.boxes:
+                self._draw_boxes(self._overlay, events)
         if self._mask is not None:
             if self._wanted.boxes:
                 for first in range(0, self._columns, _PAINTED):
@@ -209,6 +214,16 @@ class _Pictures:
             if "overlay" in self._paths:
                 path = self._paths["overlay"]
             else:
-                path = self._paths["overlays"] / f"{self._name}@{self._page * PAGE_S:05.0f}s.png"
+                begin_s = len(self._pages) * PAGE_S
+                path = self._paths["overlays"] / f"{self._name}@{begin_s:05.0f}s.png"
             write_png(path, picture)
-            self._page += 1
+            self._pages.append(path)
+
+    def _draw_boxes(self, overlay: Overlay, events: Sequence[Event]) -> None:
+        """Into pages that are written already: boxes are known when all is heard."""
+        from birdlab.prediction.pictures import read_png, write_png
+
+        for number, path in enumerate(self._pages):
+            picture = read_png(path)
+            overlay.add_boxes(picture, number, events)
+            write_png(path, picture)

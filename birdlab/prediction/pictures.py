@@ -1,5 +1,7 @@
 """Pictures of spectrograms with axes, pixel by pixel: plotting libraries would take too long."""
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 from birdlab.audio.grid import Grid, as_picture
 from birdlab.data.png import write_image
 from birdlab.files import replacing
+from birdlab.prediction.events import Event
 from birdlab.prediction.stream import Samples, Stretch
 
 Power = NDArray[np.float32]
@@ -24,7 +27,9 @@ _ROWS = 128
 _RANGE_DB = 20.0
 """Shown above the background, at least: silence shall not look like a storm."""
 _LEFT, _TOP, _BOTTOM = 44, 10, 22
+_NAME_ROWS = 12
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_LETTERS = (_FONT, 0.35)
 _INK, _PAPER, _MARK = (60, 60, 60), 255, (0, 140, 255)  # OpenCV's order: blue, green, red
 
 
@@ -92,17 +97,20 @@ class Overlay:
 
     Args:
         grid: of the probabilities.
-        threshold: the mask is where they exceed it.
+        threshold: the mask is where they exceed it; infinity outlines nothing, for `add_boxes`.
         page_s: seconds of one picture.
     """
 
     def __init__(self, grid: Grid, threshold: float, page_s: float = PAGE_S) -> None:
         self.grid, self.threshold = grid.one_sided(), threshold
         self._columns = max(1, round(PIXEL_S * grid.sample_rate / grid.hop))
-        self._per_page = round(page_s * grid.sample_rate / grid.hop / self._columns)
-        rows = len(_pooled_rows(np.zeros((self.grid.rows, 1), np.bool_)))
+        self._pixel_s = self._columns * grid.hop / grid.sample_rate
+        self._per_strip = round(STRIP_S / self._pixel_s)
+        self._per_page = round(page_s / self._pixel_s)
+        self._rows = len(_pooled_rows(np.zeros((self.grid.rows, 1), np.bool_)))
         # Columns that are no whole pixel yet, and the pixels of the next page.
-        self._power, self._mask = np.zeros((rows, 0), np.float32), np.zeros((rows, 0), np.bool_)
+        self._power = np.zeros((self._rows, 0), np.float32)
+        self._mask = np.zeros((self._rows, 0), np.bool_)
         self._pixels: list[Power] = []
         self._done = 0  # pixels of the pages before
         self._marks: list[NDArray[np.bool_]] = []
@@ -132,6 +140,23 @@ class Overlay:
         self._pool(self._mask.shape[1])
         return self._taken(whole=False)
 
+    def add_boxes(self, picture: Picture, page: int, events: Iterable[Event]) -> None:
+        """Draw boxes, which are known only when all is heard, into a page that was made before.
+
+        Args:
+            picture: the page, changed.
+            page: its number, from 0.
+            events: by begin, of any page; what somebody named has its name written beside it.
+        """
+        begin_s = page * self._per_page * self._pixel_s
+        height = self._rows + _TOP + _BOTTOM
+        events = _between(events, begin_s, begin_s + self._per_page * self._pixel_s)
+        for number, strip in enumerate(np.split(picture, len(picture) // height)):
+            shown = strip[_TOP : _TOP + self._rows, _LEFT : _LEFT + self._per_strip]
+            strip_s = begin_s + number * self._per_strip * self._pixel_s
+            here = _between(events, strip_s, strip_s + STRIP_S)
+            _draw(here, shown, strip_s, self._pixel_s, self.grid.sample_rate / 2)
+
     def _taken(self, *, whole: bool) -> list[Picture]:
         count = sum(part.shape[1] for part in self._marks)
         if count == 0 or (whole and count < self._per_page):
@@ -143,17 +168,15 @@ class Overlay:
 
     def _drawn(self, levels: Power, mask: NDArray[np.bool_]) -> Picture:
         grey = brightness(levels)
-        pixel_s = self._columns * self.grid.hop / self.grid.sample_rate
-        per_strip = round(STRIP_S / pixel_s)
         strips = []
-        for start in range(0, grey.shape[1], per_strip):
-            part = slice(start, start + per_strip)
+        for start in range(0, grey.shape[1], self._per_strip):
+            part = slice(start, start + self._per_strip)
             picture = marked(grey[:, part], mask[:, part])
-            missing = min(per_strip, grey.shape[1]) - picture.shape[1]
-            begin_s = (self._done + start) * pixel_s
+            missing = min(self._per_strip, grey.shape[1]) - picture.shape[1]
+            begin_s = (self._done + start) * self._pixel_s
             strips.append(
                 np.pad(
-                    framed(picture, begin_s, pixel_s, self.grid.sample_rate / 2),
+                    framed(picture, begin_s, self._pixel_s, self.grid.sample_rate / 2),
                     ((0, 0), (0, max(0, missing)), (0, 0)),
                     constant_values=_PAPER,
                 )
@@ -203,14 +226,14 @@ def framed(picture: Picture, begin_s: float, pixel_s: float, top_hz: float) -> P
     for tick in _ticks(0, khz, 4):
         y = _TOP + round((rows - 1) * (1 - tick / khz))
         cv2.line(canvas, (_LEFT - 4, y), (_LEFT - 1, y), _INK)
-        cv2.putText(canvas, f"{tick:g}", (_LEFT - 26, y + 4), _FONT, 0.35, _INK, 1, cv2.LINE_AA)
+        cv2.putText(canvas, f"{tick:g}", (_LEFT - 26, y + 4), *_LETTERS, _INK, 1, cv2.LINE_AA)
     cv2.putText(canvas, "kHz", (1, _TOP + 4), _FONT, 0.3, _INK, 1, cv2.LINE_AA)
     end_s = begin_s + columns * pixel_s
     for tick in _ticks(begin_s, end_s, max(1, columns // 100)):
         x = _LEFT + round((tick - begin_s) / pixel_s)
         cv2.line(canvas, (x, _TOP + rows), (x, _TOP + rows + 3), _INK)
         text = f"{tick:g} s"
-        cv2.putText(canvas, text, (x - 3 * len(text), _TOP + rows + 15), _FONT, 0.35, _INK, 1, cv2.LINE_AA)
+        cv2.putText(canvas, text, (x - 3 * len(text), _TOP + rows + 15), *_LETTERS, _INK, 1, cv2.LINE_AA)
     return canvas
 
 
@@ -220,10 +243,36 @@ def png(picture: Picture) -> bytes:
     return encoded.tobytes()
 
 
+def read_png(path: Path) -> Picture:
+    """A colour picture that `write_png` wrote."""
+    encoded = np.frombuffer(path.read_bytes(), np.uint8)
+    picture: Picture = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
+    return picture
+
+
 def write_png(path: Path, picture: Picture) -> None:
     """Write a colour picture, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(png(picture))
+
+
+def _between(events: Iterable[Event], begin_s: float, end_s: float) -> list[Event]:
+    return [event for event in events if event.begin_s < end_s and event.end_s > begin_s]
+
+
+def _draw(events: Iterable[Event], shown: Picture, begin_s: float, pixel_s: float, top_hz: float) -> None:
+    """Boxes, and the names that somebody gave them, in a strip that stands upright; the rest is left out."""
+    rows, written = len(shown), dict[str, int]()
+    for event in events:
+        left, right = (round((edge_s - begin_s) / pixel_s) for edge_s in (event.begin_s, event.end_s))
+        low, high = (round((rows - 1) * (1 - hz / top_hz)) for hz in (event.low_hz, event.high_hz))
+        cv2.rectangle(shown, (left, high), (max(left, right - 1), low), _MARK)
+        # A row of short calls has the name of its bird as often as there is room.
+        if not math.isnan(event.label_score) and left >= written.get(event.label, 0):
+            above = high - 3 if high > _NAME_ROWS else high + _NAME_ROWS
+            cv2.putText(shown, event.label, (left, above), *_LETTERS, _MARK, 1, cv2.LINE_AA)
+            (width, _), _ = cv2.getTextSize(event.label, *_LETTERS, 1)
+            written[event.label] = left + width + _NAME_ROWS
 
 
 def _pooling(rows: int) -> int:

@@ -90,14 +90,18 @@ def test_boxes_in_place_of_sounds(
     audio = make_tones((0.2, 0.3, 1000.0), (0.4, 0.5, 1200.0), duration_s=1.0)
     soundfile.write(tmp_path / "in/a.wav", audio, RATE)
     (sounds,), _ = predict(loud_tones, tmp_path / "in", tmp_path / "sounds")
-    (boxes,), _ = predict(
-        loud_tones, tmp_path / "in", tmp_path / "boxes", replace(WANTED, boxes=True, mask=True)
-    )
+    wanted = replace(WANTED, boxes=True, mask=True, overlay=True)
+    (boxes,), _ = predict(loud_tones, tmp_path / "in", tmp_path / "boxes", wanted)
     assert len(sounds.events) == 2
     (box,) = boxes.events
     assert (box.begin_s, box.end_s) == (sounds.events[0].begin_s, sounds.events[1].end_s)
     tile = cv2.imread(str(tmp_path / "boxes/a.masks/a@0.328s.png"), cv2.IMREAD_GRAYSCALE)
     assert tile[39].all()  # the pause is in the box
+    overlay = cv2.imread(str(tmp_path / "boxes/a.overlay.png"))
+    drawn = (overlay == [0, 140, 255]).all(axis=2).sum(axis=0)[44:]  # by pixel of 20 ms, from the axis on
+    assert (drawn[10:25] >= [9, *[2] * 13, 9]).all()  # its sides, and between them its upper and lower edge
+    assert not drawn[:10].any()
+    assert not drawn[25:].any()
 
 
 def test_workers_change_nothing(loud_tones: Network, recordings: Path, tmp_path: Path) -> None:

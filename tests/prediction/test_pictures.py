@@ -1,5 +1,6 @@
 """Pictures, pixel by pixel."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from birdlab.audio.grid import Grid
+from birdlab.prediction.events import Event
 from birdlab.prediction.pictures import MaskTiles, Overlay, brightness, framed, marked, official, power
 from birdlab.prediction.stream import Stretch
 
@@ -65,6 +67,41 @@ def test_long_recordings_get_pages() -> None:
     assert len(pages) == 2
     assert len(overlay.finish()) == 1
     assert overlay.finish() == []
+
+
+def test_boxes_are_drawn_on_their_page_and_strip() -> None:
+    """At 8 kHz: 33 rows; pages of 40 s are two strips of 1000 pixels."""
+    overlay = Overlay(GRID, threshold=np.inf, page_s=40.0)
+    columns = 40_000  # 80 s
+    overlay.see(Stretch(0, np.ones((33, columns), np.float32), np.zeros(GRID.samples(columns), np.float32)))
+    pages = overlay.pages()
+    box = Event(78.0, 79.0, 1_000, 2_000, 0.9)
+    for number, page in enumerate(pages):
+        assert not (page == MARK).all(axis=2).any()
+        overlay.add_boxes(page, number, [Event(19.0, 21.0, 1_000, 2_000, 0.9), box])
+    first, second = (
+        [np.argwhere((strip == MARK).all(axis=2)) for strip in np.split(page, 2)] for page in pages
+    )
+    # Rows are turned over, below 10 of margin: 4 kHz is row 10, 0 row 42. Columns begin at 44.
+    assert [part.min(axis=0).tolist() for part in first] == [[26, 44 + 950], [26, 44]]
+    assert [part.max(axis=0).tolist() for part in first] == [[34, 44 + 999], [34, 44 + 49]]
+    assert not len(second[0])
+    assert second[1].min(axis=0).tolist() == [26, 44 + 900]
+    assert second[1].max(axis=0).tolist() == [34, 44 + 949]
+
+
+def test_a_named_box_has_its_name_beside_it() -> None:
+    overlay = Overlay(GRID, threshold=np.inf)
+    overlay.see(Stretch(0, np.zeros((33, 5_000), np.float32), np.zeros(GRID.samples(5_000), np.float32)))
+    (page,) = overlay.finish()
+    box = Event(2.0, 3.0, 0, 1_000, 0.9, "robin", 0.8)
+    plain, named = page.copy(), page.copy()
+    overlay.add_boxes(plain, 0, [replace(box, label_score=float("nan"))])
+    overlay.add_boxes(named, 0, [box])
+    differs = np.argwhere((plain != named).any(axis=2))
+    assert len(differs) > 0
+    assert differs[:, 0].max() < 10 + 24  # above the box, whose upper edge is at 1 kHz
+    assert differs[:, 1].min() >= 44 + 99
 
 
 def test_power_of_a_tone_and_of_a_picture() -> None:
