@@ -196,8 +196,9 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
             _check_whole(path, file)
             yield file
     except soundfile.SoundFileError as error:
+        # What libsndfile says isn't passed on: of an MP3 that it can't decode, that there is no such file
         raise BirdlabError(
-            f"{path}: cannot be read as WAV, FLAC, Ogg, MP3 or AIFF ({error}). "
+            f"{path}: cannot be read as WAV, FLAC, Ogg, MP3 or AIFF. "
             "It is damaged, truncated or something else: fetch or convert it again."
         ) from error
 

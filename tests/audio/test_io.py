@@ -210,12 +210,14 @@ def test_samples_that_are_not_finite_are_located(tmp_path: Path, bad: float) -> 
 def test_absent_empty_and_foreign_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty.wav").touch()
     (tmp_path / "text.wav").write_text("not a recording")
+    (tmp_path / "text.mp3").write_text("not a recording")
     soundfile.write(tmp_path / "silent.wav", np.zeros(0), 8000)
     for name, found in (
         ("absent.wav", "no such"),
         ("x" * 300 + ".wav", "no such"),
         ("empty.wav", "empty"),
         ("text.wav", "cannot be read"),
+        ("text.mp3", "cannot be read as WAV, FLAC, Ogg, MP3 or AIFF. It is damaged"),
         ("silent.wav", "no samples"),
     ):
         with pytest.raises(BirdlabError, match=f"{name}.*{found}"):
