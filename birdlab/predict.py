@@ -128,7 +128,7 @@ def main(
                     raise BirdlabError(f"--{name} {value:g} is of a species: give --species RUN, too.")
             least = _confidence(namer, min_confidence, accuracy, least_confidence(namer)) if namer else 0.0
             wanted = Wanted(
-                threshold=_threshold(network, threshold, precision),
+                threshold=_threshold(network, threshold, precision, boxes=boxes),
                 tables=tables,
                 mask=mask,
                 overlay=overlay,
@@ -174,7 +174,7 @@ def _summarised(
     return notes
 
 
-def _threshold(network: Network, threshold: float | None, precision: float | None) -> float:
+def _threshold(network: Network, threshold: float | None, precision: float | None, *, boxes: bool) -> float:
     if threshold is not None and precision is not None:
         raise BirdlabError("--threshold and --precision exclude each other: give one of them.")
     for name, value in (("threshold", threshold), ("precision", precision)):
@@ -182,7 +182,9 @@ def _threshold(network: Network, threshold: float | None, precision: float | Non
             raise BirdlabError(f"--{name} {value:g}: give a number between 0 and 1.")
     if precision is not None:
         return threshold_for(network, precision)
-    return network.threshold if threshold is None else threshold
+    if threshold is not None:
+        return threshold
+    return network.box_threshold if boxes else network.threshold
 
 
 def _confidence(namer: Namer, given: float | None, accuracy: float | None, least: float) -> float:

@@ -16,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from birdlab import config, ranks
+from birdlab.box_threshold import box_threshold
+from birdlab.data.segmentation import SegmentationData
 from birdlab.devices import settle
 from birdlab.errors import BirdlabError, command
 from birdlab.evaluation import Evaluation, compared
@@ -52,7 +54,9 @@ def train(cfg: DictConfig, run: Run, callbacks: Sequence[Callback] = ()) -> Eval
             fitted = fit(cfg, run, data, callbacks=callbacks)
         scores = compared(data, fitted.tested, "test", data)
         run.forget("bird_free")  # of the weights that a run which goes on had before
-        run.write_metrics(best_epoch=fitted.best_epoch, **scores.as_dict())
+        chosen = box_threshold(run, data) if isinstance(data, SegmentationData) else None
+        for_boxes = {} if chosen is None else {"box_threshold": chosen}
+        run.write_metrics(best_epoch=fitted.best_epoch, **scores.as_dict(), **for_boxes)
         write_csv(run.scores, scores.samples)
         if scores.reference_samples:
             write_csv(run.references, scores.reference_samples)

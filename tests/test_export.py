@@ -34,7 +34,9 @@ RATE, SPECIES_RATE = 32_000, 16_000
 @pytest.fixture(scope="module")
 def masks(runs: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A run that marks birds, and its file."""
-    directory = runs.mask_run(tmp_path_factory.mktemp("masks") / "run", temperature=0.5).directory
+    run = runs.mask_run(tmp_path_factory.mktemp("masks") / "run", temperature=0.5)
+    run.write_metrics(box_threshold=0.65)
+    directory = run.directory
     return directory, export(directory, directory / "model.onnx").path
 
 
@@ -179,6 +181,7 @@ def test_a_file_says_what_it_is(masks: tuple[Path, Path], species: tuple[Path, P
         "window_columns",
         "classes",
         "threshold",
+        "box_threshold",
         "validation_precision",
         "validation_recall",
     ):

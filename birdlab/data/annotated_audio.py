@@ -114,6 +114,10 @@ class AnnotatedAudio(SegmentationSource):
             mask = sound_in(mask, self.spectrogram.magnitude(audio))
         return image, mask
 
+    def in_boxes(self, sample: Sample) -> bool:
+        """See `SegmentationSource.in_boxes`."""
+        return self.truth == "boxes"
+
     def audio(self, sample: Sample) -> NDArray[np.float32]:
         """The sample's stretch of its recording: float32 [n] at ``sample_rate``, padded to ``window_s``."""
         sample = _known(sample)

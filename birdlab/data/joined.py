@@ -114,6 +114,11 @@ class Joined(SegmentationSource):
         part, own = self._part(sample)
         return part.audio(own)
 
+    def in_boxes(self, sample: Sample) -> bool:
+        """See `SegmentationSource.in_boxes`."""
+        part, own = self._part(sample)
+        return part.in_boxes(own)
+
     def callers(self, sample: Sample) -> frozenset[str] | None:
         """See `SegmentationSource.callers`."""
         part, own = self._part(sample)

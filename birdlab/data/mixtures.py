@@ -166,6 +166,10 @@ class Mixtures(SegmentationSource):
         image: Image = self.spectrogram.image(torch.from_numpy(scene.background + scene.clean)).numpy()
         return image, scene.mask.numpy().view(np.uint8)
 
+    def in_boxes(self, sample: Sample) -> bool:
+        """See `SegmentationSource.in_boxes`."""
+        return self.truth == "boxes"
+
     def audio(self, sample: Sample) -> Audio:
         """The mixture as it is heard: float32 [n] at ``sample_rate``."""
         scene = self.scene(sample)

@@ -238,6 +238,10 @@ class SegmentationSource(Source):
             "data.picture=magnitude."
         )
 
+    def in_boxes(self, sample: Sample) -> bool:
+        """Whether a sample's truth is boxes, as people draw them, with pauses and harmonics."""
+        return False
+
     def callers(self, sample: Sample) -> frozenset[str] | None:
         """Who is heard in a sample: names of species, or of kinds of calls; None where no labels tell."""
         return None

@@ -14,7 +14,7 @@ from birdlab.prediction.network import Network
 
 @dataclass(frozen=True)
 class Ensemble:
-    """See `Network`. Its probabilities are the mean of its networks', its threshold the mean of theirs.
+    """See `Network`. Its probabilities are the mean of its networks', its thresholds the means of theirs.
 
     What a mean finds in validation data isn't known from what each network finds in them: its tables of
     precision and recall are empty.
@@ -64,6 +64,11 @@ class Ensemble:
     def threshold(self) -> float:
         """See `Network`."""
         return statistics.fmean(network.threshold for network in self.networks.values())
+
+    @property
+    def box_threshold(self) -> float:
+        """See `Network`."""
+        return statistics.fmean(network.box_threshold for network in self.networks.values())
 
     @property
     def validation_recall(self) -> Mapping[float, float]:

@@ -2,9 +2,12 @@
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from birdlab.audio.grid import Grid
 from birdlab.prediction.components import Components
-from birdlab.prediction.events import BOX_EDGE, Event, boxes, settled
+from birdlab.prediction.events import BOX_EDGE, Event, boxes, paint, settled
 from birdlab.prediction.stream import Probabilities
 
 
@@ -36,3 +39,19 @@ class Finder:
         """
         events = settled(self._events + self._components.finish(), duration_s, label, highest_hz)
         return boxes(events) if self._boxes else events
+
+
+def box_cells(probabilities: Probabilities, grid: Grid, threshold: float) -> NDArray[np.bool_]:
+    """The cells in boxes, as people draw them, of all that exceeds a threshold.
+
+    Args:
+        probabilities: [F, T], one-sided.
+        grid: see `Finder`.
+        threshold: see `Finder`.
+
+    Returns:
+        [F, T].
+    """
+    finder = Finder(grid, threshold, boxes=True)
+    finder.see(probabilities)
+    return paint(finder.finish(math.inf), grid, 0, probabilities.shape[1])

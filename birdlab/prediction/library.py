@@ -86,7 +86,7 @@ class Predictor:
         Args:
             audio: float [n] or [n, channels], full scale is 1; the network hears the mean of the channels.
             sample_rate: Hz.
-            threshold: in 0..1; None is the one that validation data chose.
+            threshold: in 0..1; None is the one that validation data chose, for boxes if these are asked for.
             boxes: events are boxes as people draw them, with pauses and harmonics, and not single sounds; the
                 mask is the same.
             min_confidence: events whose likeliest species is less likely than this stay "bird". None names
@@ -99,7 +99,8 @@ class Predictor:
         """
         samples = _checked(np.asarray(audio), sample_rate)
         grid = self.network.grid
-        chosen = self.network.threshold if threshold is None else threshold
+        own = self.network.box_threshold if boxes else self.network.threshold
+        chosen = own if threshold is None else threshold
         mono = _mono(samples, sample_rate, grid.sample_rate)
         probabilities = joined(list(stitched(self.network, mono)))
         finder = Finder(grid, chosen, boxes=boxes)

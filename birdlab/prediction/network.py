@@ -35,6 +35,10 @@ class Network(Protocol):
         """The probability that foreground exceeds, as validation data chose it."""
 
     @property
+    def box_threshold(self) -> float:
+        """The same for boxes as people draw them (`Finder`); ``threshold`` where no boxes could choose."""
+
+    @property
     def validation_recall(self) -> Mapping[float, float]:
         """Pooled pixel recall on validation data at each threshold; empty where it isn't known."""
 

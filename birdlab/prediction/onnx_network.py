@@ -41,7 +41,7 @@ class OnnxNetwork:
     """See `Network`; the file takes audio of any length, and is given one window at a time.
 
     Attributes:
-        name, grid, window_columns, classes, threshold: as in the run.
+        name, grid, window_columns, classes, threshold, box_threshold: as in the run.
         validation_precision, validation_recall: as in the run.
     """
 
@@ -50,6 +50,7 @@ class OnnxNetwork:
     window_columns: int
     classes: Mapping[int, str]
     threshold: float
+    box_threshold: float
     validation_precision: Mapping[float, float]
     validation_recall: Mapping[float, float]
     _run: Function = field(repr=False, compare=False)
@@ -72,14 +73,18 @@ class OnnxNetwork:
         """From what a file says of itself, and its network."""
         with _intact(path):
             columns, threshold = int(facts["window_columns"]), float(facts["threshold"])
-            if not (4 <= columns <= _MOST_COLUMNS and 0 < threshold < 1):
-                raise ValueError(f"window_columns={columns}, threshold={threshold}")
+            box_threshold = float(facts.get("box_threshold", threshold))  # older files have none
+            if not (4 <= columns <= _MOST_COLUMNS and 0 < threshold < 1 and 0 < box_threshold < 1):
+                raise ValueError(
+                    f"window_columns={columns}, threshold={threshold}, box_threshold={box_threshold}"
+                )
             return cls(
                 name=str(facts["name"]),
                 grid=Grid(sample_rate=_sample_rate(facts), **facts["grid"]),
                 window_columns=columns,
                 classes={int(value): str(name) for value, name in facts["classes"].items()},
                 threshold=threshold,
+                box_threshold=box_threshold,
                 validation_precision={float(t): float(p) for t, p in facts["precision_curve"].items()},
                 # Older files have none.
                 validation_recall={float(t): float(r) for t, r in facts.get("recall_curve", {}).items()},
@@ -166,6 +171,7 @@ def mask_facts(network: Network) -> Facts:
         "window_columns": network.window_columns,
         "classes": dict(network.classes),
         "threshold": network.threshold,
+        "box_threshold": network.box_threshold,
         "precision_curve": dict(network.validation_precision),
         "recall_curve": dict(network.validation_recall),
     }

@@ -20,6 +20,7 @@ from birdlab.metrics import THRESHOLDS
 from birdlab.models.weights import fingerprint
 from birdlab.prediction.restoring import restored
 from birdlab.prediction.waveform import LevelsSeen, MaskOfWindows, SpectrogramSeen
+from birdlab.run import Run
 from birdlab.tasks import SegmentationTask
 
 _WHOLE_PICTURE_S = 5.0
@@ -38,6 +39,7 @@ class RunNetwork:
         window_columns: of one window at native resolution.
         classes: of the mask pictures it was trained on.
         name: hash of the weights.
+        box_threshold: see `Network`.
         validation_precision, validation_recall: by threshold.
     """
 
@@ -47,6 +49,7 @@ class RunNetwork:
     window_columns: int
     classes: Mapping[int, str]
     name: str
+    box_threshold: float
     validation_precision: Mapping[float, float]
     validation_recall: Mapping[float, float]
     picture: LevelPicture | None = None
@@ -66,6 +69,7 @@ class RunNetwork:
         task, cfg, content = restored(directory, SegmentationTask, trust=trust)
         if threads is not None:
             torch.set_num_threads(threads)
+        scores = Run.open(directory).read_json("metrics.json")
         data = cfg.data
         grid = Spectrogram(sample_rate=data.sample_rate, sides=data.sides)
         window_s = data.get("window_s") or _WHOLE_PICTURE_S
@@ -83,6 +87,7 @@ class RunNetwork:
             window_columns=grid.columns(round(window_s * grid.sample_rate)),
             classes=dict(data.classes),
             name=fingerprint(task),
+            box_threshold=scores.get("box_threshold", task.reported_threshold),
             validation_precision=precision,
             validation_recall=recall,
             picture=LevelPicture(rows, columns, data.window_length) if _of_levels(data) else None,

@@ -291,9 +291,11 @@ def _calibration(condition: Condition) -> Table:
         [run.scores[f"test/{name}"] for run in condition.runs if f"test/{name}" in run.scores]
         for name in ("calibration_error", "calibration_error_unscaled", "callers_calibration_error")
     )
+    boxes = condition.facts("box_threshold")
     content = {
         "temperature (validation)": mean_cell(condition.facts("temperature")).text,
         "threshold (validation)": mean_cell(condition.facts("threshold")).text,
+        **({"threshold of boxes (validation)": mean_cell(boxes).text} if boxes else {}),
         "expected calibration error (test)": mean_cell(errors, digits=4).text,
         "the same without the temperature": mean_cell(unscaled, digits=4).text,
     }

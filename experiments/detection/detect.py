@@ -207,8 +207,8 @@ def main() -> None:
             if new_to is not None:
                 network = new_to.network
                 probabilities = joined(list(stitched(network, [audio])))
-                own = f"{network.threshold:.2g}" if len(runs) == 1 else "each fold's own"
-                thresholds = {f"{own} *": network.threshold} | {f"{each:g}": each for each in THRESHOLDS}
+                own = f"{network.box_threshold:.2g}" if len(runs) == 1 else "each fold's own"
+                thresholds = {f"{own} *": network.box_threshold} | {f"{each:g}": each for each in THRESHOLDS}
                 for called, threshold in thresholds.items():
                     found[f"{name} at {called}"] = events_of(network.grid, probabilities, threshold)
         levels = energy(audio)

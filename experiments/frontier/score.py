@@ -18,7 +18,8 @@ Means over seeds with their standard deviation, and 95 % intervals over recordin
 must test the same recordings. Nothing here is chosen on what it is tested on. In the column of thresholds
 (a rule that chooses none for one of the runs is left out)
 
-- ``own`` is the run's: exact masks of its validation data chose it;
+- ``own`` is the run's: its validation data chose it, masks for what is marked and, where the truth of these
+  data is boxes, boxes for output in boxes;
 - ``drawn`` was chosen on hand-coarsened copies of these masks, which is what people draw;
 - ``precise`` is the lowest at which `PRECISION` of what is marked in all *other* folds' recordings lies in
   boxes: how somebody would set it who says how much may be wrong, and has recordings of his own to see;
@@ -39,7 +40,6 @@ IoU of the marks that a run makes in its recording. What runs were validated on 
 """
 
 import argparse
-import math
 import statistics
 import sys
 from collections import Counter, defaultdict
@@ -70,7 +70,7 @@ from birdlab.files import write_csv
 from birdlab.metrics import SegmentationScores
 from birdlab.prediction.alarms import false_alarms, recordings_in, table, thresholds_of
 from birdlab.prediction.events import Event, paint
-from birdlab.prediction.finding import Finder
+from birdlab.prediction.finding import box_cells
 from birdlab.prediction.inputs import Input
 from birdlab.prediction.library import Prediction, Predictor
 from birdlab.prediction.network import Network
@@ -95,6 +95,7 @@ class Energy:
     window_columns: int = 1499
     classes: Mapping[int, str] = field(default_factory=lambda: {0: "background", 255: "bird"})
     threshold: float = 6 / 16  # of the 16 dB that are a probability of 0 to 1
+    box_threshold: float = threshold
     validation_precision: Mapping[float, float] = field(default_factory=dict)
     validation_recall: Mapping[float, float] = field(default_factory=dict)
     name: str = "energy threshold"
@@ -112,9 +113,7 @@ def outputs(prediction: Prediction, predictor: Predictor, threshold: float) -> I
     """The mask, and the boxes made of it, as cells."""
     mask = prediction.probabilities > threshold
     yield "mask", mask
-    finder = Finder(predictor.network.grid, threshold, boxes=True)
-    finder.see(prediction.probabilities)
-    yield "boxes", paint(finder.finish(math.inf), predictor.network.grid, 0, mask.shape[1])
+    yield "boxes", box_cells(prediction.probabilities, predictor.network.grid, threshold)
 
 
 def scored(found: Cells, truth: Cells, each: Sequence[Part]) -> dict[str, float]:
@@ -289,14 +288,14 @@ def scored_rows(
         files: recordings and their boxes by name.
         official: see --official.
     """
-    own = predictor.network.threshold
-    thresholds = sorted({own, drawn, *chosen, *THRESHOLDS})
+    own = {"mask": predictor.network.threshold, "boxes": predictor.network.box_threshold}
+    thresholds = sorted({*own.values(), drawn, *chosen, *THRESHOLDS})
 
     def row(
         recording: str, threshold: float, output: str, found: Cells, truth: Cells, each: Sequence[Part]
     ) -> Row:
         of = {"run": entry.title, "seed": entry.seed, "recording": recording, "output": output}
-        at = {"threshold": threshold, "own": threshold == own, "drawn": threshold == drawn}
+        at = {"threshold": threshold, "own": threshold == own[output], "drawn": threshold == drawn}
         return of | at | scored(found, truth, each)
 
     made = []

@@ -278,10 +278,14 @@ def test_seeds_of_a_fold_are_scored_as_one(
     """Their thresholds are averaged, and what one of them has heard is heard."""
     drawn = {"0": 0.25, "1": 0.5}
     own = {"0": 0.5, "1": 0.6}
+    boxes = {"0": 0.625, "1": 0.875}
     monkeypatch.setattr(script, "drawn_threshold", lambda run: drawn[run.name[-1]])
 
     def load(runs: tuple[Path, ...]) -> Predictor:
-        networks = {str(run): script.Energy(threshold=own[run.name[-1]]) for run in runs}
+        networks = {
+            str(run): script.Energy(threshold=own[run.name[-1]], box_threshold=boxes[run.name[-1]])
+            for run in runs
+        }
         return Predictor(Ensemble(networks))
 
     monkeypatch.setattr(script.birdlab, "load", load)
@@ -297,7 +301,8 @@ def test_seeds_of_a_fold_are_scored_as_one(
         ("m/f0_s0+m/f0_s1", "0+1", "XC1"),
         ("m/f1_s0+m/f1_s1", "0+1", "XC2"),
     }
-    assert {float(row["threshold"]) for row in rows if row["own"] == "True"} == {0.55}
+    of_run = {(row["output"], float(row["threshold"])) for row in rows if row["own"] == "True"}
+    assert of_run == {("mask", 0.55), ("boxes", 0.75)}
     assert {float(row["threshold"]) for row in rows if row["drawn"] == "True"} == {0.375}
     summed = read(boxed / "masks_summary.csv")
     assert {(row["seeds"], row["recordings"]) for row in summed} == {("1", "2")}

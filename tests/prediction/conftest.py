@@ -25,6 +25,7 @@ class LoudTones:
     window_columns: int = 40
     classes: Mapping[int, str] = field(default_factory=lambda: {0: "background", 255: "bird"})
     threshold: float = 0.5
+    box_threshold: float = 0.7
     validation_precision: Mapping[float, float] = field(default_factory=dict)
     validation_recall: Mapping[float, float] = field(default_factory=dict)
     name: str = "loud tones"

@@ -26,6 +26,7 @@ class Fainter:
     of: Any
     name: str = "fainter"
     threshold: float = 0.2
+    box_threshold: float = 0.1
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.of, name)
@@ -49,6 +50,7 @@ def test_it_says_the_mean(loud_tones: Any, make_tones: Callable[..., np.ndarray]
         together.image_probabilities(images), known.image_probabilities(images) * 2 / 3, rtol=1e-6
     )
     assert together.threshold == pytest.approx((0.5 + 0.2 + 0.2) / 3)
+    assert together.box_threshold == pytest.approx((0.7 + 0.1 + 0.1) / 3)
     assert (together.grid, together.window_columns, together.classes) == (
         known.grid,
         known.window_columns,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from birdlab.audio.grid import Grid
-from birdlab.prediction.finding import Finder
+from birdlab.prediction.finding import Finder, box_cells
 
 GRID = Grid(8_000, window_length=32, hop=16, n_fft=64)
 
@@ -42,3 +42,11 @@ def test_nothing_reaches_above_what_the_recording_holds() -> None:
     finder.see(song())
     assert {event.high_hz for event in finder.finish(1.0, highest_hz=1500)} == {1500}
     assert finder.finish(1.0, highest_hz=1000) == []
+
+
+def test_cells_in_boxes() -> None:
+    """The pause is one of them, what sticks out isn't; and none are at a threshold that nothing exceeds."""
+    cells = np.zeros((33, 80), np.bool_)
+    cells[10:14, 5:55] = True
+    assert np.array_equal(box_cells(song(), GRID, 0.5), cells)
+    assert not box_cells(song(), GRID, 0.95).any()

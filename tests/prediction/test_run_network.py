@@ -141,6 +141,21 @@ def test_a_temperature_changes_probabilities_and_not_what_is_marked(
     assert np.array_equal(after > hot.threshold, before > cold.threshold)
 
 
+def test_boxes_have_a_threshold_of_their_own(runs: ModuleType, run: Run, tmp_path: Path) -> None:
+    """Where validation data chose one; whoever gives another gets that."""
+    assert RunNetwork.open(run.directory).box_threshold == pytest.approx(0.4)
+    chosen = runs.mask_run(tmp_path / "run")
+    chosen.write_metrics(threshold=0.4, box_threshold=0.65)
+    predictor = birdlab.load(chosen.directory)
+    for boxes, at, expected in ((False, None, 0.4), (True, None, 0.65), (True, 0.2, 0.2)):
+        assert predictor.predict(noise(RATE), RATE, at, boxes=boxes).threshold == pytest.approx(expected)
+    soundfile.write(tmp_path / "a.wav", noise(RATE), RATE)
+    words = [str(chosen.directory), str(tmp_path / "a.wav"), "--no-page", "--no-denoised"]
+    for options, said in (([], "0.4"), (["--boxes"], "0.65"), (["--boxes", "--threshold", "0.2"], "0.2")):
+        told = CliRunner().invoke(app, [*words, "--output", str(tmp_path / f"out{said}"), *options])
+        assert f"events above {said}," in told.output
+
+
 def test_runs_from_before_there_was_a_temperature(runs: ModuleType, run: Run, tmp_path: Path) -> None:
     old = runs.mask_run(tmp_path / "old", birdlab={})
     content = torch.load(old.best, weights_only=True)
@@ -293,6 +308,8 @@ def test_a_network_is_trained_from_corrected_tables(run: Run, tmp_path: Path) ->
     words = ["data=annotated_audio", "data.root=recordings", "data.labels=found", "scale=smoke", "logger=csv"]
     words += ["data.fractions=[0.5,0.25,0.25]", "model.widths=[4,8]", "hydra.run.dir=trained"]
     command("birdlab.train", "+experiment=focal_tversky", *words)
+    chosen = Run.open(tmp_path / "trained").read_json("metrics.json")["box_threshold"]
+    assert RunNetwork.open(tmp_path / "trained").box_threshold == chosen
     command(predicting[0], "trained", *predicting[1:], "--output", "again")
     assert len(list((tmp_path / "again").glob("[0-7].selections.txt"))) == 8
 
